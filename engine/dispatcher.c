@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatcher.c - queues of tasks, and who is woken for them; see dispatcher.h.
+ *
+ * Workers are started one at a time and only when there is more to do than the running ones will take at
+ * once: a sequential copy has one worker and one ring.
+ */
+#include "dispatcher.h"
+
+#include <assert.h>
+
+#include "arsync/base.h"
+#include "worker.h"
+
+int dispatcher_init(struct dispatcher *dispatcher, struct engine *engine, unsigned max_workers)
+{
+	*dispatcher = (struct dispatcher){ .engine = engine, .max_workers = max_workers };
+	TAILQ_INIT(&dispatcher->queues);
+	TAILQ_INIT(&dispatcher->waiting);
+	dispatcher->workers = calloc(max_workers, sizeof(struct worker *));
+	if (!dispatcher->workers)
+		return -ENOMEM;
+	pthread_mutex_init(&dispatcher->lock, NULL); /* never fails with default attributes */
+	pthread_cond_init(&dispatcher->started, NULL);
+	return 0;
+}
+
+void dispatcher_destroy(struct dispatcher *dispatcher)
+{
+	if (!dispatcher->workers)
+		return;
+	pthread_mutex_lock(&dispatcher->lock);
+	assert(dispatcher->n_ready == 0);
+	dispatcher->stopping = true;
+	pthread_mutex_unlock(&dispatcher->lock);
+	for (unsigned i = 0; i < dispatcher->n_workers; i++)
+		worker_stop(dispatcher->workers[i]);
+	pthread_cond_destroy(&dispatcher->started);
+	pthread_mutex_destroy(&dispatcher->lock);
+	free(TAKE_PTR(dispatcher->workers));
+}
+
+void task_queue_init(struct task_queue *queue)
+{
+	TAILQ_INIT(&queue->tasks);
+}
+
+static void enqueue_locked(struct dispatcher *dispatcher, struct task_queue *queue,
+			   struct task *task, enum push_where where)
+{
+	if (TAILQ_EMPTY(&queue->tasks))
+		TAILQ_INSERT_TAIL(&dispatcher->queues, queue, link);
+	if (where == PUSH_FIRST)
+		TAILQ_INSERT_HEAD(&queue->tasks, task, link);
+	else
+		TAILQ_INSERT_TAIL(&queue->tasks, task, link);
+	dispatcher->n_ready++;
+}
+
+static struct task *dequeue_locked(struct dispatcher *dispatcher)
+{
+	struct task_queue *queue = TAILQ_FIRST(&dispatcher->queues);
+	struct task *task;
+
+	if (!queue)
+		return NULL;
+	task = TAILQ_FIRST(&queue->tasks);
+	TAILQ_REMOVE(&queue->tasks, task, link);
+	TAILQ_REMOVE(&dispatcher->queues, queue, link);
+	if (!TAILQ_EMPTY(&queue->tasks))
+		TAILQ_INSERT_TAIL(&dispatcher->queues, queue, link);
+	dispatcher->n_ready--;
+	return task;
+}
+
+static void set_waiting_locked(struct dispatcher *dispatcher, struct worker *worker, bool waiting)
+{
+	if (worker->waiting == waiting)
+		return;
+	worker->waiting = waiting;
+	/* Last in, first out: the worker whose caches are warm. */
+	if (waiting)
+		TAILQ_INSERT_HEAD(&dispatcher->waiting, worker, waiting_link);
+	else
+		TAILQ_REMOVE(&dispatcher->waiting, worker, waiting_link);
+}
+
+/* A worker for one more task: one that waits, preferably with nothing in flight. */
+static struct worker *choose_waiting_locked(struct dispatcher *dispatcher)
+{
+	struct worker *worker;
+
+	TAILQ_FOREACH(worker, &dispatcher->waiting, waiting_link)
+		if (!worker->busy)
+			return worker;
+	return TAILQ_FIRST(&dispatcher->waiting);
+}
+
+/* Whether the tasks queued are more than the calling worker will take by itself. */
+static bool wants_help_locked(const struct dispatcher *dispatcher, const struct worker *self)
+{
+	return dispatcher->n_ready > (self ? 1 : 0);
+}
+
+/* Starts one more worker. The caller has set dispatcher::starting, so that nobody else does. */
+static int start_worker(struct dispatcher *dispatcher)
+{
+	struct worker *worker;
+	int r = worker_start(dispatcher->engine, dispatcher->n_workers, &worker);
+
+	pthread_mutex_lock(&dispatcher->lock);
+	dispatcher->starting = false;
+	if (r == 0) {
+		/* It is on its way to its first pop: nobody need start another in the meantime. */
+		if (!worker->has_popped)
+			set_waiting_locked(dispatcher, worker, true);
+		dispatcher->workers[dispatcher->n_workers] = worker;
+		/* atomic: engine_get_stats() reads it without the lock */
+		__atomic_add_fetch(&dispatcher->n_workers, 1, __ATOMIC_RELAXED);
+	}
+	pthread_cond_broadcast(&dispatcher->started);
+	pthread_mutex_unlock(&dispatcher->lock);
+	return r;
+}
+
+/* Without any worker a task would wait for ever, so the first one must be there before it is queued. */
+static int ensure_worker(struct dispatcher *dispatcher)
+{
+	bool start;
+
+	pthread_mutex_lock(&dispatcher->lock);
+	while (dispatcher->starting && dispatcher->n_workers == 0)
+		pthread_cond_wait(&dispatcher->started, &dispatcher->lock);
+	start = dispatcher->n_workers == 0;
+	if (start)
+		dispatcher->starting = true;
+	pthread_mutex_unlock(&dispatcher->lock);
+	return start ? start_worker(dispatcher) : 0;
+}
+
+int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, struct task *task,
+		    enum push_where where, struct worker *self)
+{
+	struct worker *wake = NULL;
+	bool start = false;
+	int r;
+
+	r = ensure_worker(dispatcher);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&dispatcher->lock);
+	enqueue_locked(dispatcher, queue, task, where);
+	if (wants_help_locked(dispatcher, self)) {
+		wake = choose_waiting_locked(dispatcher);
+		if (wake)
+			set_waiting_locked(dispatcher, wake, false);
+		else if (!dispatcher->starting && dispatcher->n_workers < dispatcher->max_workers)
+			start = dispatcher->starting = true;
+	}
+	pthread_mutex_unlock(&dispatcher->lock);
+
+	if (wake)
+		worker_wake(wake);
+	if (start)
+		(void)start_worker(
+			dispatcher); /* fails: the running ones serve the task, only later */
+	return 0;
+}
+
+struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker, bool busy)
+{
+	struct task *task;
+
+	pthread_mutex_lock(&dispatcher->lock);
+	task = dequeue_locked(dispatcher);
+	worker->has_popped = true;
+	worker->busy = busy;
+	set_waiting_locked(dispatcher, worker, task == NULL);
+	pthread_mutex_unlock(&dispatcher->lock);
+	return task;
+}
+
+void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker)
+{
+	pthread_mutex_lock(&dispatcher->lock);
+	set_waiting_locked(dispatcher, worker, false);
+	pthread_mutex_unlock(&dispatcher->lock);
+}
+
+bool dispatcher_is_stopping(struct dispatcher *dispatcher)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&dispatcher->lock);
+	stopping = dispatcher->stopping;
+	pthread_mutex_unlock(&dispatcher->lock);
+	return stopping;
+}

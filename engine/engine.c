@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine.c - lifecycle, options and counters of the engine.
+ *
+ * Map of the module: engine.h is the contract; job.c the life of a request; file_copy.c copies one range
+ * (reflink.c, planner.c, region.c below it) and tree.c a tree; dispatcher.c hands their tasks to worker.c,
+ * whose slots (slot.c) a method performs (io_ring.c, io_sync.c). docs/ARCHITECTURE.md follows one copy through
+ * them.
+ */
+#include "arsync/engine.h"
+
+#include <time.h>
+
+#include "arsync/base.h"
+#include "engine_private.h"
+
+static void find_cpus(struct engine *engine)
+{
+	if (sched_getaffinity(0, sizeof(engine->cpus), &engine->cpus) < 0) {
+		/* More processors than the set can name: take the first, pinning is best effort anyhow. */
+		CPU_ZERO(&engine->cpus);
+		CPU_SET(0, &engine->cpus);
+	}
+	engine->n_cpus = (unsigned)CPU_COUNT(&engine->cpus);
+	if (engine->options.workers == 0)
+		engine->options.workers = MIN(engine->n_cpus, (unsigned)ENGINE_WORKERS_MAX);
+}
+
+int engine_new(const struct engine_options *options, struct engine **ret)
+{
+	_cleanup_free_ struct engine *engine = calloc(1, sizeof(*engine));
+	int r;
+
+	if (!engine)
+		return -ENOMEM;
+	engine->options = *options;
+	r = engine_options_check(&engine->options);
+	if (r < 0)
+		return r;
+	find_cpus(engine);
+	r = dispatcher_init(&engine->dispatcher, engine, engine->options.workers);
+	if (r < 0)
+		return r;
+	pair_table_init(&engine->pairs);
+	TAILQ_INIT(&engine->running);
+	pthread_mutex_init(&engine->lock, NULL); /* never fails with default attributes */
+	pthread_cond_init(&engine->none_running, NULL);
+	*ret = TAKE_PTR(engine);
+	return 0;
+}
+
+void engine_drain(struct engine *engine)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&engine->lock);
+	engine->draining = true;
+	TAILQ_FOREACH(job, &engine->running, link)
+		job_cancel(job);
+	while (!TAILQ_EMPTY(&engine->running))
+		pthread_cond_wait(&engine->none_running, &engine->lock);
+	pthread_mutex_unlock(&engine->lock);
+}
+
+void engine_free(struct engine *engine)
+{
+	if (!engine)
+		return;
+	engine_drain(engine);
+	dispatcher_destroy(&engine->dispatcher);
+	pair_table_destroy(&engine->pairs);
+	pthread_cond_destroy(&engine->none_running);
+	pthread_mutex_destroy(&engine->lock);
+	free(engine);
+}
+
+const char *copy_way_name(enum copy_way way)
+{
+	switch (way) {
+	case COPY_WAY_CLONE:
+		return "clone";
+	case COPY_WAY_RING:
+		return "ring";
+	case COPY_WAY_SYNC:
+		return "sync";
+	case COPY_WAY_HOLE:
+		return "hole";
+	case COPY_WAY_COUNT:
+		break;
+	}
+	return "unknown";
+}
+
+void engine_count(struct engine *engine, enum copy_way way, uint64_t bytes)
+{
+	__atomic_add_fetch(&engine->ways[way], 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&engine->bytes[way], bytes, __ATOMIC_RELAXED);
+}
+
+uint64_t engine_now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void engine_get_stats(const struct engine *engine, struct engine_stats *ret)
+{
+	const struct io_method *method = __atomic_load_n(&engine->method, __ATOMIC_RELAXED);
+
+	*ret = (struct engine_stats){
+		.jobs_started = __atomic_load_n(&engine->jobs_started, __ATOMIC_RELAXED),
+		.jobs_ended = __atomic_load_n(&engine->jobs_ended, __ATOMIC_RELAXED),
+		.jobs_failed = __atomic_load_n(&engine->jobs_failed, __ATOMIC_RELAXED),
+		.jobs_cancelled = __atomic_load_n(&engine->jobs_cancelled, __ATOMIC_RELAXED),
+		.files = __atomic_load_n(&engine->files, __ATOMIC_RELAXED),
+		.io_uring_enters = __atomic_load_n(&engine->io_uring_enters, __ATOMIC_RELAXED),
+		.workers = __atomic_load_n(&engine->dispatcher.n_workers, __ATOMIC_RELAXED),
+		.io = method ? method->name : "none yet",
+	};
+	for (int way = 0; way < COPY_WAY_COUNT; way++) {
+		ret->ways[way] = __atomic_load_n(&engine->ways[way], __ATOMIC_RELAXED);
+		ret->bytes[way] = __atomic_load_n(&engine->bytes[way], __ATOMIC_RELAXED);
+	}
+}

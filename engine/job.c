@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job.c - the life of a job; see job.h.
+ */
+#include "job.h"
+
+#include <assert.h>
+
+#include "arsync/base.h"
+#include "engine_private.h"
+
+/* The only place where a job's state changes. */
+static void set_state_locked(struct job *job, enum job_state state)
+{
+	assert((int)state == (int)job->state + 1);
+	job->state = state;
+}
+
+static void run_first_task(struct task *task, struct worker *worker)
+{
+	struct job *job = CONTAINER_OF(task, struct job, first_task);
+
+	job->ops->run(job, worker);
+}
+
+int job_init(struct job *job, const struct job_setup *setup)
+{
+	struct engine *engine = setup->engine;
+	bool draining;
+
+	pthread_mutex_lock(&engine->lock);
+	draining = engine->draining;
+	pthread_mutex_unlock(&engine->lock);
+	if (draining)
+		return -ESHUTDOWN;
+	job->engine = engine;
+	job->ops = setup->ops;
+	job->cred = cred_ref(setup->cred);
+	job->done = setup->done;
+	job->userdata = setup->userdata;
+	job->first_task.run = run_first_task;
+	job->state = JOB_PREPARED;
+	job->refs = 1;
+	task_queue_init(&job->queue);
+	return 0;
+}
+
+struct job *job_ref(struct job *job)
+{
+	__atomic_add_fetch(&job->refs, 1, __ATOMIC_RELAXED);
+	return job;
+}
+
+void job_unref(struct job *job)
+{
+	if (!job || __atomic_sub_fetch(&job->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	cred_unref(job->cred);
+	job->ops->free(job);
+}
+
+void job_start(struct job *job)
+{
+	struct engine *engine = job->engine;
+	struct job_result result = { .failed_path = "", .failed_call = "" };
+	int r;
+
+	job_ref(job); /* the engine's, until job_end() */
+	pthread_mutex_lock(&engine->lock);
+	set_state_locked(job, JOB_RUNNING);
+	TAILQ_INSERT_TAIL(&engine->running, job, link);
+	if (engine->draining)
+		__atomic_store_n(&job->cancelled, true, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&engine->lock);
+	__atomic_add_fetch(&engine->jobs_started, 1, __ATOMIC_RELAXED);
+
+	r = job_push(job, &job->first_task, PUSH_LAST, NULL);
+	if (r < 0) {
+		result.error = r;
+		job_end(job, &result);
+	}
+}
+
+void job_cancel(struct job *job)
+{
+	__atomic_store_n(&job->cancelled, true, __ATOMIC_RELAXED);
+}
+
+bool job_is_cancelled(const struct job *job)
+{
+	return __atomic_load_n(&job->cancelled, __ATOMIC_RELAXED);
+}
+
+int job_push(struct job *job, struct task *task, enum push_where where, struct worker *self)
+{
+	return dispatcher_push(&job->engine->dispatcher, &job->queue, task, where, self);
+}
+
+static void count_end(struct engine *engine, int error)
+{
+	__atomic_add_fetch(&engine->jobs_ended, 1, __ATOMIC_RELAXED);
+	if (error == -ECANCELED)
+		__atomic_add_fetch(&engine->jobs_cancelled, 1, __ATOMIC_RELAXED);
+	else if (error < 0)
+		__atomic_add_fetch(&engine->jobs_failed, 1, __ATOMIC_RELAXED);
+}
+
+void job_end(struct job *job, const struct job_result *result)
+{
+	struct engine *engine = job->engine;
+
+	__atomic_store_n(&job->ended, true, __ATOMIC_RELEASE);
+	count_end(engine, result->error);
+	job->done(job, result, job->userdata);
+
+	pthread_mutex_lock(&engine->lock);
+	set_state_locked(job, JOB_ENDED);
+	TAILQ_REMOVE(&engine->running, job, link);
+	if (TAILQ_EMPTY(&engine->running))
+		pthread_cond_broadcast(&engine->none_running);
+	pthread_mutex_unlock(&engine->lock);
+	job_unref(job);
+}
+
+void job_add_bytes(struct job *job, uint64_t bytes)
+{
+	__atomic_add_fetch(&job->bytes, bytes, __ATOMIC_RELAXED);
+}
+
+void job_get_progress(const struct job *job, struct job_progress *ret)
+{
+	ret->ended = __atomic_load_n(&job->ended, __ATOMIC_ACQUIRE);
+	ret->bytes = __atomic_load_n(&job->bytes, __ATOMIC_RELAXED);
+	ret->bytes_total = __atomic_load_n(&job->bytes_total, __ATOMIC_RELAXED);
+	ret->files = __atomic_load_n(&job->files, __ATOMIC_RELAXED);
+	ret->files_total = __atomic_load_n(&job->files_total, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job.h - what all requests have in common: identity, references, cancel, progress, the end.
+ *
+ *	PREPARED --job_start--> RUNNING --job_end--> ENDED
+ *
+ * A job is embedded in its kind (copy_job, tree_job), which provides job_ops. It stays alive while its
+ * creator or the engine holds a reference; the engine holds one from job_start() until done() has run.
+ */
+#ifndef ENGINE_JOB_H
+#define ENGINE_JOB_H
+
+#include "arsync/engine.h"
+#include "dispatcher.h"
+
+struct job_ops {
+	/* The job's first task, on a worker. Ends the job by job_end(), now or later. */
+	void (*run)(struct job *job, struct worker *worker);
+	/* The last reference is gone: frees what embeds the job. */
+	void (*free)(struct job *job);
+};
+
+enum job_state {
+	JOB_PREPARED,
+	JOB_RUNNING,
+	JOB_ENDED,
+};
+
+struct job {
+	/* set once */
+	struct engine *engine;
+	const struct job_ops *ops;
+	struct cred *cred; /* a reference; NULL: the daemon without CAP_FSETID */
+	job_done_fn done;
+	void *userdata;
+	struct task first_task;
+	struct task_queue queue; /* of all the job's tasks: the unit of fairness */
+
+	/* protected by engine::lock */
+	enum job_state state;
+	TAILQ_ENTRY(job) link; /* in engine::running */
+
+	/* atomic */
+	unsigned refs;
+	bool cancelled;
+	uint64_t bytes;
+	uint64_t bytes_total;
+	uint64_t files;
+	uint64_t files_total;
+	bool ended;
+};
+
+struct job_setup {
+	struct engine *engine;
+	const struct job_ops *ops;
+	struct cred *cred;
+	job_done_fn done;
+	void *userdata;
+};
+
+/** Initialises the common part, with one reference for the creator. -ESHUTDOWN: the engine drains. */
+int job_init(struct job *job, const struct job_setup *setup);
+
+bool job_is_cancelled(const struct job *job);
+
+/** Queues a task of a job. -errno as dispatcher_push(). */
+int job_push(struct job *job, struct task *task, enum push_where where, struct worker *self);
+
+/** Ends the job: done() is called, then the engine's reference is dropped. No lock may be held. */
+void job_end(struct job *job, const struct job_result *result);
+
+void job_add_bytes(struct job *job, uint64_t bytes);
+
+#endif /* ENGINE_JOB_H */

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pair.h - what was learned about copying from one file system to another.
+ *
+ * Learned once and kept for the engine's life: whether the pair can clone, and how long a region may be so
+ * that it takes about REGION_TARGET_MS. Values are hints: a race loses one lesson, never data.
+ */
+#ifndef ENGINE_PAIR_H
+#define ENGINE_PAIR_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PAIRS_MAX 64 /* further pairs share the last entry's place: oldest out */
+
+struct pair {
+	dev_t src_dev;
+	dev_t dst_dev;
+	bool used;
+	bool no_clone;		/* FICLONERANGE is not supported */
+	uint64_t region_length; /* bytes; 0: not known yet */
+};
+
+struct pair_table {
+	pthread_mutex_t lock;
+	/* protected by lock */
+	struct pair pairs[PAIRS_MAX];
+	unsigned next_victim;
+};
+
+void pair_table_init(struct pair_table *table);
+void pair_table_destroy(struct pair_table *table);
+
+/** A copy of what is known; zeros for a new pair. */
+struct pair pair_get(struct pair_table *table, dev_t src_dev, dev_t dst_dev);
+/** Keeps @pair. */
+void pair_put(struct pair_table *table, const struct pair *pair);
+
+#endif /* ENGINE_PAIR_H */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * staging.h - a copy grows under a hidden name and takes its own as the last step, or is removed.
+ */
+#ifndef ENGINE_STAGING_H
+#define ENGINE_STAGING_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#define STAGING_PREFIX ".arsync-"
+
+/** Writes a hidden name that nobody else has. @name has room for NAME_MAX + 1 bytes. -errno of getrandom(2). */
+int staging_name(char *name);
+
+/**
+ * Renames @staging to @name in the same directory, which must not have it: -EEXIST. Atomic where the file
+ * system knows RENAME_NOREPLACE; elsewhere a name made in the same instant by somebody else could be replaced
+ * (an empty directory or a file).
+ */
+int staging_publish(int dir_fd, const char *staging, const char *name);
+
+/* Removes a tree, a bounded number of entries at a time, without recursion and with one open directory. */
+struct staging_remover {
+	int parent_fd;	  /* borrowed */
+	const char *name; /* borrowed */
+	int dir_fd;	  /* the directory being emptied; -1: not begun */
+	unsigned depth;	  /* of it, below the root of the tree; the root is 1 */
+	char **names;	  /* from the root's on: depth of them */
+	unsigned n_names; /* room */
+};
+
+void staging_remover_init(struct staging_remover *remover, int parent_fd, const char *name);
+void staging_remover_destroy(struct staging_remover *remover);
+
+/** Removes up to @budget entries. 1: there is more; 0: all is gone (or was never there); -errno. */
+int staging_remove_some(struct staging_remover *remover, unsigned budget);
+
+#endif /* ENGINE_STAGING_H */

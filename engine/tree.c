@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree.c - the job that copies a tree: checks, staging, the end; see tree.h.
+ */
+#include "tree.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arsync/base.h"
+#include "engine_private.h"
+#include "tree_dir.h"
+#include "tree_file.h"
+#include "tree_link.h"
+#include "worker.h"
+
+#define REMOVE_AT_ONCE 256 /* entries, before other jobs have their turn */
+
+bool tree_is_stopping(const struct tree_job *tree)
+{
+	return __atomic_load_n(&tree->failed, __ATOMIC_RELAXED) || job_is_cancelled(&tree->job);
+}
+
+void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *name,
+	       const char *call, int error)
+{
+	char *path = dir ? tree_dir_path(dir, name) : NULL;
+
+	pthread_mutex_lock(&tree->lock);
+	if (tree->error == 0) {
+		tree->error = error;
+		tree->failed_path = TAKE_PTR(path);
+		tree->failed_call = call;
+		__atomic_store_n(&tree->failed, true, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&tree->lock);
+	free(path);
+}
+
+int tree_adopt(struct tree_job *tree, struct worker *worker)
+{
+	int r = cred_adopt(&worker->cred, tree->job.cred);
+
+	if (r < 0)
+		tree_fail(tree, NULL, NULL, "setresuid", r);
+	return r;
+}
+
+void tree_push(struct tree_job *tree, struct task *task, struct worker *worker)
+{
+	int r = job_push(&tree->job, task, PUSH_FIRST, worker);
+
+	assert(r == 0); /* there is a worker: the calling one */
+	(void)r;
+}
+
+/* @dir or a directory above it is the source. 1, 0 or -errno. */
+static int lies_inside(int dir_fd, const struct stat *source)
+{
+	_cleanup_close_ int at = openat(dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st, above;
+	int up;
+
+	if (at < 0 || fstat(at, &st) < 0)
+		return negative_errno();
+	for (;;) {
+		if (st.st_dev == source->st_dev && st.st_ino == source->st_ino)
+			return 1;
+		up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (up < 0)
+			return errno == EACCES ?
+				       0 :
+				       negative_errno(); /* what is above is not ours to see */
+		close_keep_errno(at);
+		at = up;
+		if (fstat(at, &above) < 0)
+			return negative_errno();
+		if (above.st_dev == st.st_dev && above.st_ino == st.st_ino)
+			return 0; /* the root */
+		st = above;
+	}
+}
+
+/* What can be known before anything is made. */
+static int check(struct tree_job *tree, const struct stat *source, const char **ret_call)
+{
+	struct stat st;
+	int r;
+
+	*ret_call = "fstatat";
+	if (!S_ISDIR(source->st_mode) && !S_ISREG(source->st_mode))
+		return -EOPNOTSUPP;
+	if (fstatat(tree->dst_parent_fd, tree->dst_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return -EEXIST;
+	if (errno != ENOENT)
+		return negative_errno();
+	if (!S_ISDIR(source->st_mode))
+		return 0;
+	*ret_call = "openat";
+	r = lies_inside(tree->dst_parent_fd, source);
+	return r == 1 ? -EINVAL : r;
+}
+
+static int begin(struct tree_job *tree, struct worker *worker)
+{
+	struct tree_dir *root;
+	const char *call = "fstat";
+	struct stat source;
+	int r;
+
+	r = tree_adopt(tree, worker);
+	if (r < 0)
+		return r;
+	r = fstat(tree->src_fd, &source) < 0 ? negative_errno() : check(tree, &source, &call);
+	if (r == 0) {
+		call = "getrandom";
+		r = staging_name(tree->staging);
+	}
+	if (r < 0) {
+		tree_fail(tree, NULL, NULL, call, r);
+		return r;
+	}
+	tree->staged = true;
+	if (S_ISREG(source.st_mode)) {
+		tree_file_copy_root(tree, worker);
+		return 0;
+	}
+	root = tree_dir_new(tree, NULL, "");
+	if (!root) {
+		tree_fail(tree, NULL, NULL, "malloc", -ENOMEM);
+		return -ENOMEM;
+	}
+	tree_push(tree, &root->task, worker);
+	return 0;
+}
+
+static void tree_run(struct job *job, struct worker *worker)
+{
+	struct tree_job *tree = CONTAINER_OF(job, struct tree_job, job);
+
+	if (tree_is_stopping(tree) || begin(tree, worker) < 0)
+		tree_walked(tree, worker);
+}
+
+static void end(struct tree_job *tree)
+{
+	struct job_result result = {
+		.error = tree->error,
+		.bytes = tree->job.bytes,
+		.files = tree->job.files,
+		.directories = tree->n_directories,
+		.others = tree->n_others,
+		.failed_path = tree->failed_path ? tree->failed_path : "",
+		.failed_call = tree->failed_call ? tree->failed_call : "",
+	};
+
+	for (int way = 0; way < COPY_WAY_COUNT; way++)
+		result.bytes_by_way[way] = tree->bytes_by_way[way];
+	job_end(&tree->job, &result);
+}
+
+/* Everything of the copy, directories and attributes included, is on stable storage. */
+static int sync_staging(struct tree_job *tree)
+{
+	_cleanup_close_ int fd = openat(tree->dst_parent_fd, tree->staging,
+					O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		fd = openat(tree->dst_parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0)
+		return negative_errno();
+	return 0;
+}
+
+static int sync_parent(struct tree_job *tree)
+{
+	_cleanup_close_ int fd =
+		openat(tree->dst_parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return negative_errno();
+	return 0;
+}
+
+/* The last step: the copy takes its name. */
+static void publish(struct tree_job *tree)
+{
+	bool durable = tree->job.engine->options.fsync == ENGINE_FSYNC_TREE;
+	const char *call = "syncfs";
+	int r = durable ? sync_staging(tree) : 0;
+
+	if (r == 0) {
+		call = "renameat2";
+		r = staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
+		tree->published = r == 0;
+	}
+	if (r == 0 && durable) {
+		call = "fsync";
+		r = sync_parent(tree);
+		/* Not sure to be there after a crash: a copy that failed has no name. */
+		if (r < 0 && renameat(tree->dst_parent_fd, tree->dst_name, tree->dst_parent_fd,
+				      tree->staging) == 0)
+			tree->published = false;
+	}
+	if (r < 0)
+		tree_fail(tree, NULL, NULL, call, r);
+}
+
+/* Removes what was staged, in pieces, so that a large tree does not keep a worker from the others. */
+static void remove_task(struct task *task, struct worker *worker)
+{
+	struct tree_job *tree = CONTAINER_OF(task, struct tree_job, end_task);
+	int r = cred_adopt(&worker->cred, tree->job.cred);
+
+	if (r == 0)
+		r = staging_remove_some(&tree->remover, REMOVE_AT_ONCE);
+	if (r == 1) {
+		tree_push(tree, &tree->end_task, worker);
+		return;
+	}
+	if (r < 0)
+		log_error(tree->job.engine->options.log,
+			  "an incomplete copy could not be removed, it stays as %s: %s",
+			  tree->staging, strerror(-r));
+	end(tree);
+}
+
+void tree_walked(struct tree_job *tree, struct worker *worker)
+{
+	if (!tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
+		publish(tree);
+	if (!tree->published)
+		tree_fail(tree, NULL, NULL, "", -ECANCELED); /* unless something else came first */
+	if (tree->published || !tree->staged) {
+		end(tree);
+		return;
+	}
+	staging_remover_init(&tree->remover, tree->dst_parent_fd, tree->staging);
+	tree->end_task.run = remove_task;
+	tree_push(tree, &tree->end_task, worker);
+}
+
+static void tree_free(struct job *job)
+{
+	struct tree_job *tree = CONTAINER_OF(job, struct tree_job, job);
+
+	tree_link_table_destroy(tree);
+	assert(TAILQ_EMPTY(&tree->idle_dirs));
+	staging_remover_destroy(&tree->remover);
+	pthread_mutex_destroy(&tree->lock);
+	close_keep_errno(tree->src_fd);
+	close_keep_errno(tree->dst_parent_fd);
+	free(tree->failed_path);
+	free(tree);
+}
+
+static const struct job_ops tree_job_ops = {
+	.run = tree_run,
+	.free = tree_free,
+};
+
+static int own_cred(struct cred **ret)
+{
+	_cleanup_free_ gid_t *groups = NULL;
+	int n = getgroups(0, NULL);
+
+	if (n < 0)
+		return negative_errno();
+	groups = calloc((size_t)n + 1, sizeof(*groups));
+	if (!groups)
+		return -ENOMEM;
+	n = getgroups(n, groups);
+	return n < 0 ? negative_errno() : cred_new(geteuid(), getegid(), groups, (size_t)n, ret);
+}
+
+static bool is_one_name(const char *name)
+{
+	return *name && strlen(name) <= NAME_MAX && !strchr(name, '/') && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
+}
+
+/* The parts that need no undoing but by the caller's cleanup. */
+static int fill(struct tree_job *tree, const struct tree_spec *spec)
+{
+	tree->src_fd = fcntl(spec->src_fd, F_DUPFD_CLOEXEC, 0);
+	tree->dst_parent_fd = fcntl(spec->dst_parent_fd, F_DUPFD_CLOEXEC, 0);
+	if (tree->src_fd < 0 || tree->dst_parent_fd < 0)
+		return negative_errno();
+	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
+	/* Only root can act for others: cred.h. */
+	tree->made.uid = geteuid() == 0 ? tree->job.cred->uid : geteuid();
+	tree->made.gid = geteuid() == 0 ? tree->job.cred->gid : getegid();
+	return 0;
+}
+
+int engine_copy_tree(struct engine *engine, const struct tree_spec *spec, struct job **ret)
+{
+	struct job_setup setup = {
+		.engine = engine,
+		.ops = &tree_job_ops,
+		.done = spec->done,
+		.userdata = spec->userdata,
+	};
+	struct tree_job *tree;
+	int r;
+
+	if (!is_one_name(spec->dst_name))
+		return -EINVAL;
+	tree = calloc(1, sizeof(*tree));
+	if (!tree)
+		return -ENOMEM;
+	r = 0;
+	setup.cred = cred_ref(spec->cred);
+	if (!setup.cred)
+		r = own_cred(&setup.cred);
+	if (r == 0)
+		r = job_init(&tree->job, &setup);
+	cred_unref(setup.cred);
+	if (r < 0) {
+		free(tree);
+		return r;
+	}
+	tree->src_fd = tree->dst_parent_fd = -1;
+	pthread_mutex_init(&tree->lock, NULL); /* never fails with default attributes */
+	TAILQ_INIT(&tree->idle_dirs);
+	staging_remover_init(&tree->remover, -1, NULL);
+	r = fill(tree, spec);
+	if (r < 0) {
+		job_unref(&tree->job);
+		return r;
+	}
+	*ret = &tree->job;
+	return 0;
+}

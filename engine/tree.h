@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree.h - copying a tree: the parts that its modules share.
+ *
+ *	tree.c		the job: checks, staging, the end (publish or remove)
+ *	tree_dir.c	directories: opened, listed, finished deepest first
+ *	tree_file.c	what is in them: small files in groups through one buffer, large ones as file copies,
+ *			symbolic links and special files at once
+ *	tree_link.c	hard links: the first comer copies, the others are linked to it
+ *
+ * A directory is a task that lists a buffer of entries, queues itself again for the rest, and puts its
+ * subdirectories and batches of names on top, so that the job's queue is a stack: depth first, with bounded
+ * memory however large a directory is. Open directories are bounded too; closed ones are found again by name and
+ * identity.
+ *
+ * The first error ends the copy: what is queued then does nothing but account for itself.
+ *
+ * Threads: tasks on any worker. tree_job::lock protects the books; no system call is made while it is held.
+ */
+#ifndef ENGINE_TREE_H
+#define ENGINE_TREE_H
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "arsync/engine.h"
+#include "job.h"
+#include "metadata.h"
+#include "staging.h"
+
+#define TREE_DIRS_OPEN_MAX 64 /* directories kept open, two descriptors each */
+#define TREE_GROUP_FILES 32   /* small files copied together: two descriptors each */
+#define TREE_BATCH_NAMES 64   /* names handed to a worker at once */
+
+struct tree_dir;
+struct tree_link;
+
+/* Hard links met so far: tree_link.c. */
+struct tree_link_table {
+	struct tree_link **buckets;
+	size_t n_buckets; /* a power of two; 0: none yet */
+	size_t n_links;
+};
+
+struct tree_job {
+	struct job job;
+
+	/* set once */
+	int src_fd;	   /* O_PATH */
+	int dst_parent_fd; /* O_PATH */
+	char dst_name[NAME_MAX + 1];
+	char staging[NAME_MAX + 1];
+	struct metadata_made made; /* who owns what this job creates */
+	dev_t staging_dev;	   /* the root of the copy, so that the walk does not enter it */
+	ino_t staging_ino;
+	bool staged;	/* something may exist under the staging name */
+	bool published; /* it has its own name now */
+
+	struct task end_task;
+	struct staging_remover remover;
+
+	pthread_mutex_t lock;
+	/* protected by lock */
+	int error; /* the first one */
+	char *failed_path;
+	const char *failed_call;
+	unsigned n_open; /* directories that are open */
+	TAILQ_HEAD(, tree_dir)
+	idle_dirs; /* of these, those that nobody uses, longest unused first */
+	struct tree_link_table links;
+	uint64_t bytes_by_way[COPY_WAY_COUNT];
+
+	/* atomic */
+	bool failed;
+	uint64_t n_directories;
+	uint64_t n_others;
+};
+
+/** Whether nothing more is to be copied: an error or a cancel. */
+bool tree_is_stopping(const struct tree_job *tree);
+
+/** Records an error; the first one counts. @name may be NULL: the directory itself. @call: a literal. */
+void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *name,
+	       const char *call, int error);
+
+/** Makes the worker's thread act as the job's user. Fails the job when that cannot be. */
+int tree_adopt(struct tree_job *tree, struct worker *worker);
+
+/** Queues a task on top of the job's stack. */
+void tree_push(struct tree_job *tree, struct task *task, struct worker *worker);
+
+/** The whole tree is copied, or what could be before it had to stop. */
+void tree_walked(struct tree_job *tree, struct worker *worker);
+
+#endif /* ENGINE_TREE_H */

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree_link.c - see tree_link.h.
+ */
+#include "tree_link.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "arsync/base.h"
+#include "engine_private.h"
+#include "tree.h"
+#include "tree_dir.h"
+#include "tree_file.h"
+
+#define FIRST_BUCKETS 256
+
+enum link_state {
+	LINK_COPYING,
+	LINK_COPIED,
+};
+
+/* A name that came while the first one was being copied. */
+struct waiter {
+	struct waiter *next;
+	struct tree_dir *dir; /* counts in its pending */
+	char name[];
+};
+
+struct tree_link {
+	/* set once */
+	dev_t dev;
+	ino_t ino;
+	struct tree_dir *dir; /* a reference: of the first name */
+	char *name;
+
+	/* protected by tree_job::lock */
+	struct tree_link *next; /* in its bucket */
+	enum link_state state;
+	nlink_t missing; /* names of the inode not seen yet */
+	unsigned users;	 /* that link to it now; the table is not counted */
+	bool dropped;	 /* out of the table: the last user frees it */
+	struct waiter *waiters;
+};
+
+static size_t bucket_of(const struct tree_link_table *table, dev_t dev, ino_t ino)
+{
+	uint64_t hash = ((uint64_t)ino ^ (uint64_t)dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (hash >> 32) & (table->n_buckets - 1);
+}
+
+static struct tree_link *find_locked(struct tree_link_table *table, dev_t dev, ino_t ino)
+{
+	struct tree_link *link;
+
+	if (table->n_buckets == 0)
+		return NULL;
+	for (link = table->buckets[bucket_of(table, dev, ino)]; link; link = link->next)
+		if (link->ino == ino && link->dev == dev)
+			return link;
+	return NULL;
+}
+
+static void insert_locked(struct tree_link_table *table, struct tree_link *link)
+{
+	struct tree_link **bucket = &table->buckets[bucket_of(table, link->dev, link->ino)];
+
+	link->next = *bucket;
+	*bucket = link;
+	table->n_links++;
+}
+
+static void remove_locked(struct tree_link_table *table, struct tree_link *link)
+{
+	struct tree_link **at = &table->buckets[bucket_of(table, link->dev, link->ino)];
+
+	while (*at != link)
+		at = &(*at)->next;
+	*at = link->next;
+	table->n_links--;
+	link->dropped = true;
+}
+
+/* Doubles the table when it is full. Without memory it stays as it is, only slower, unless there is none yet. */
+static int grow_locked(struct tree_link_table *table)
+{
+	struct tree_link_table grown = { .n_buckets =
+						 MAX(2 * table->n_buckets, (size_t)FIRST_BUCKETS) };
+	struct tree_link *link, *next;
+
+	if (table->n_links < table->n_buckets)
+		return 0;
+	grown.buckets = calloc(grown.n_buckets, sizeof(*grown.buckets));
+	if (!grown.buckets)
+		return table->n_buckets > 0 ? 0 : -ENOMEM;
+	for (size_t i = 0; i < table->n_buckets; i++) {
+		for (link = table->buckets[i]; link; link = next) {
+			next = link->next;
+			insert_locked(&grown, link);
+		}
+	}
+	free(table->buckets);
+	*table = grown;
+	return 0;
+}
+
+static void link_free(struct tree_link *link)
+{
+	if (!link)
+		return;
+	assert(!link->waiters);
+	tree_dir_unref(link->dir);
+	free(link->name);
+	free(link);
+}
+
+static struct tree_link *link_new(struct tree_dir *dir, const char *name, const struct stat *st)
+{
+	struct tree_link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return NULL;
+	link->name = strdup(name);
+	if (!link->name) {
+		free(link);
+		return NULL;
+	}
+	link->dev = st->st_dev;
+	link->ino = st->st_ino;
+	link->dir = tree_dir_ref(dir);
+	link->missing = st->st_nlink - 1;
+	link->users = 1;
+	return link;
+}
+
+/* One more name of the inode was seen; the caller becomes a user. After the last one the table needs it no more. */
+static void seen_locked(struct tree_link_table *table, struct tree_link *link)
+{
+	link->users++;
+	link->missing -= MIN(link->missing, (nlink_t)1);
+	if (link->missing == 0)
+		remove_locked(table, link);
+}
+
+static struct waiter *waiter_new(struct tree_dir *dir, const char *name)
+{
+	size_t size = strlen(name) + 1;
+	struct waiter *waiter = calloc(1, sizeof(*waiter) + size);
+
+	if (!waiter)
+		return NULL;
+	waiter->dir = dir;
+	memcpy(waiter->name, name, size);
+	return waiter;
+}
+
+int tree_link_claim(struct tree_dir *dir, const char *name, const struct stat *st,
+		    enum tree_link_claim *ret_claim, struct tree_link **ret_link)
+{
+	struct tree_job *tree = dir->tree;
+	/* Made before the lock is taken; what is not needed is freed after it. */
+	struct tree_link *fresh = link_new(dir, name, st);
+	struct waiter *waiter = waiter_new(dir, name);
+	struct tree_link *link = NULL;
+	int r = fresh && waiter ? 0 : -ENOMEM;
+
+	pthread_mutex_lock(&tree->lock);
+	if (r == 0)
+		r = grow_locked(&tree->links);
+	if (r == 0)
+		link = find_locked(&tree->links, st->st_dev, st->st_ino);
+	if (r == 0 && !link) {
+		*ret_claim = TREE_LINK_OWN;
+		link = TAKE_PTR(fresh);
+		insert_locked(&tree->links, link);
+	} else if (r == 0 && link->state == LINK_COPYING) {
+		*ret_claim = TREE_LINK_QUEUED;
+		seen_locked(&tree->links, link);
+		waiter->next = link->waiters;
+		link->waiters = TAKE_PTR(waiter);
+	} else if (r == 0) {
+		*ret_claim = TREE_LINK_READY;
+		seen_locked(&tree->links, link);
+	}
+	pthread_mutex_unlock(&tree->lock);
+	*ret_link = link;
+	link_free(fresh);
+	free(waiter);
+	return r;
+}
+
+static void put(struct tree_job *tree, struct tree_link *link)
+{
+	bool last;
+
+	pthread_mutex_lock(&tree->lock);
+	last = --link->users == 0 && link->dropped;
+	pthread_mutex_unlock(&tree->lock);
+	if (last)
+		link_free(link);
+}
+
+int tree_link_make(struct tree_link *link, struct tree_dir *dir, const char *name,
+		   const char **ret_call)
+{
+	int first_src, first_dst, src_fd, dst_fd;
+	int r;
+
+	*ret_call = "openat";
+	r = tree_dir_acquire(link->dir, &first_src, &first_dst);
+	if (r == 0) {
+		r = tree_dir_acquire(dir, &src_fd, &dst_fd);
+		if (r == 0) {
+			*ret_call = "linkat";
+			if (linkat(first_dst, link->name, dst_fd, name, 0) < 0)
+				r = negative_errno();
+			tree_dir_release(dir);
+		}
+		tree_dir_release(link->dir);
+	}
+	if (r == 0)
+		__atomic_add_fetch(&dir->tree->n_others, 1, __ATOMIC_RELAXED);
+	put(dir->tree, link);
+	return r;
+}
+
+/* Queues the copy of a name whose inode can take no more links. */
+static int copy_anew(struct tree_dir *dir, const char *name, struct worker *worker)
+{
+	struct tree_batch *batch = NULL;
+	int r = tree_batch_add(dir, &batch, name, TREE_COPY_ANEW, worker);
+
+	if (r == 0)
+		tree_push(dir->tree, tree_batch_task(batch), worker);
+	return r;
+}
+
+static void serve_waiter(struct tree_link *link, struct waiter *waiter, struct worker *worker)
+{
+	struct tree_job *tree = waiter->dir->tree;
+	const char *call = "linkat";
+	int r = 0;
+
+	if (tree_is_stopping(tree) || tree_adopt(tree, worker) < 0) {
+		put(tree, link);
+	} else {
+		r = tree_link_make(link, waiter->dir, waiter->name, &call);
+		if (r == -EMLINK)
+			r = copy_anew(waiter->dir, waiter->name, worker);
+	}
+	if (r < 0)
+		tree_fail(tree, waiter->dir, waiter->name, call, r);
+	tree_dir_done(waiter->dir, 1, worker);
+	free(waiter);
+}
+
+/* Serves those that wait, then drops the hold of who copied. */
+static void serve_waiters(struct tree_job *tree, struct tree_link *link, struct worker *worker)
+{
+	struct waiter *waiter, *next;
+
+	pthread_mutex_lock(&tree->lock);
+	link->state = LINK_COPIED;
+	waiter = TAKE_PTR(link->waiters);
+	pthread_mutex_unlock(&tree->lock);
+	for (; waiter; waiter = next) {
+		next = waiter->next;
+		serve_waiter(link, waiter, worker);
+	}
+	put(tree, link);
+}
+
+void tree_link_copied(struct tree_link *link, struct worker *worker)
+{
+	serve_waiters(link->dir->tree, link, worker);
+}
+
+void tree_link_failed(struct tree_link *link, struct worker *worker)
+{
+	struct tree_job *tree = link->dir->tree;
+
+	assert(tree_is_stopping(tree));
+	serve_waiters(tree, link, worker); /* which only accounts for them */
+}
+
+void tree_link_table_destroy(struct tree_job *tree)
+{
+	struct tree_link *link, *next;
+
+	for (size_t i = 0; i < tree->links.n_buckets; i++) {
+		for (link = tree->links.buckets[i]; link; link = next) {
+			next = link->next;
+			assert(link->users == 0);
+			link_free(link);
+		}
+	}
+	free(TAKE_PTR(tree->links.buckets));
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h - one thread, one core, one ring.
+ *
+ * A worker takes tasks from the dispatcher while it has a free buffer, keeps its buffers busy with the
+ * blocks of the regions it has taken (in turn, so that regions share it evenly), waits once for all of
+ * them, and runs the completions. All that belongs to it is made inside its own thread.
+ *
+ * Threads: everything here is for the worker's own thread (that is, from task::run, slot and region
+ * callbacks), except worker_start(), worker_wake() and worker_stop().
+ */
+#ifndef ENGINE_WORKER_H
+#define ENGINE_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "arsync/cred.h"
+#include "io_method.h"
+#include "slot.h"
+
+struct engine;
+struct region;
+
+#define WORKER_SLOTS_PER_CHUNK 64 /* small files that share one buffer */
+#define WORKER_REGIONS_MAX 16	  /* regions a worker works on at once */
+
+struct worker {
+	/* set once */
+	struct engine *engine;
+	unsigned index;
+	pthread_t thread;
+	int wake_fd;
+
+	/* protected by dispatcher::lock */
+	bool waiting;
+	bool busy;
+	bool has_popped;
+	TAILQ_ENTRY(worker) waiting_link;
+
+	/* worker only */
+	const struct io_method *method;
+	struct io *io;
+	struct cred_thread cred;
+	uint8_t *memory; /* of all chunks */
+	struct chunk *chunks;
+	unsigned n_chunks;
+	unsigned n_free_chunks;
+	unsigned in_flight; /* slots that are not free */
+	struct io_slot *slots;
+	TAILQ_HEAD(, chunk) free_chunks;
+	TAILQ_HEAD(, io_slot) free_slots;
+	TAILQ_HEAD(, region) regions; /* those that have blocks to start, next to be served first */
+	unsigned n_regions; /* all that are attached, those that only wait for completions included */
+	bool region_indexes[WORKER_REGIONS_MAX]; /* places in use in the table of registered files */
+};
+
+/** Starts the thread. -errno of pthread_create(3) or eventfd(2). */
+int worker_start(struct engine *engine, unsigned index, struct worker **ret);
+
+/** Any thread. Ends the worker's wait. */
+void worker_wake(struct worker *worker);
+
+/** Ends the thread, which has nothing in flight, joins and frees it. The dispatcher is stopping. */
+void worker_stop(struct worker *worker);
+
+/** A free buffer, or NULL. */
+struct chunk *worker_take_chunk(struct worker *worker);
+/** For each slot that uses it; the last one frees it. */
+void worker_put_chunk(struct worker *worker, struct chunk *chunk);
+
+/** A free slot. There is one for every WORKER_SLOTS_PER_CHUNK-th of a chunk, so it is never NULL. */
+struct io_slot *worker_take_slot(struct worker *worker);
+
+/** Gives a DONE slot back, and its hold on the buffer. */
+void worker_put_slot(struct worker *worker, struct io_slot *slot);
+
+/** Takes a slot and starts a copy operation or an fsync with it; slot::done is called later. */
+void worker_start_copy(struct worker *worker, const struct slot_copy *copy);
+void worker_start_fsync(struct worker *worker, const struct slot_fsync *fsync);
+
+/** Attaches a region; its blocks are started from now on, as buffers become free. */
+void worker_attach_region(struct worker *worker, struct region *region);
+/** Detaches a region that has nothing in flight. */
+void worker_detach_region(struct worker *worker, struct region *region);
+
+#endif /* ENGINE_WORKER_H */

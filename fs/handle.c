@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * handle.c - open files: who has an inode open, and who moves its bytes.
+ *
+ * Kernel passthrough is decided once an inode, by its first opener, and holds until its last handle
+ * is closed: opens of one inode with and without it, or with two backing ids, do not mix (EIO, see
+ * fuse_file_io_open() in fs/fuse/iomode.c). The decision and the id live in struct inode_opens,
+ * which exists as long as there are openers.
+ *
+ * Asking the kernel is an ioctl and so cannot be done under the lock. Two first openers may both
+ * ask; decide() lets the first answer stand and gives the other's id back.
+ *
+ * Backing ids belong to the thread's credentials at registration: threads that serve requests have
+ * no CAP_FSETID, so that writes through the kernel strip setuid and setgid bits.
+ */
+#include "handle.h"
+
+#include <string.h>
+
+#include "arsync/base.h"
+#include "session.h"
+
+static void opener_link(struct inode_opens *opens, struct inode_opener *opener)
+{
+	opener->prev = NULL;
+	opener->next = opens->first;
+	if (opens->first)
+		opens->first->prev = opener;
+	opens->first = opener;
+}
+
+static void opener_unlink(struct inode_opens *opens, struct inode_opener *opener)
+{
+	*(opener->prev ? &opener->prev->next : &opens->first) = opener->next;
+	if (opener->next)
+		opener->next->prev = opener->prev;
+}
+
+/* Takes ownership of @fd, also when it fails. */
+static int opener_add(struct inode_table *table, struct inode *inode, int fd,
+		      struct inode_opener *opener)
+{
+	struct inode_opens *spare;
+	int r;
+
+	r = fd_ref_new(fd, &opener->fd);
+	if (r < 0)
+		return r;
+	spare = calloc(1, sizeof(*spare));
+	if (!spare) {
+		fd_ref_put(opener->fd);
+		return -ENOMEM;
+	}
+	inode_ref(inode);
+	inode_lock(table, inode);
+	if (!inode->opens)
+		inode->opens = TAKE_PTR(spare);
+	opener_link(inode->opens, opener);
+	inode_unlock(table, inode);
+	free(spare);
+	return 0;
+}
+
+/* Unlinks and frees. Returns the backing id that the last opener leaves behind, or 0. */
+static int opener_remove(struct inode_table *table, struct inode *inode,
+			 struct inode_opener *opener)
+{
+	struct inode_opens *last = NULL;
+	int backing_id = 0;
+
+	inode_lock(table, inode);
+	opener_unlink(inode->opens, opener);
+	if (!inode->opens->first)
+		last = TAKE_PTR(inode->opens);
+	inode_unlock(table, inode);
+	if (last)
+		backing_id = last->backing_id;
+	free(last);
+	fd_ref_put(opener->fd);
+	opener->free(opener);
+	inode_unref(table, inode);
+	return backing_id;
+}
+
+static void free_file(struct inode_opener *opener)
+{
+	free(CONTAINER_OF(opener, struct open_file, opener));
+}
+
+static void free_dir(struct inode_opener *opener)
+{
+	struct open_dir *dir = CONTAINER_OF(opener, struct open_dir, opener);
+
+	free(dir->buffer);
+	free(dir);
+}
+
+int handle_new(struct session *session, struct inode *inode, int fd, int flags,
+	       struct open_file **ret)
+{
+	struct open_file *handle = calloc(1, sizeof(*handle));
+	int r;
+
+	if (!handle) {
+		close_keep_errno(fd);
+		return -ENOMEM;
+	}
+	handle->opener.free = free_file;
+	r = opener_add(session->inodes, inode, fd, &handle->opener);
+	if (r < 0) {
+		free(handle);
+		return r;
+	}
+	handle->inode = inode;
+	handle->fd = fd;
+	handle->flags = flags;
+	*ret = handle;
+	return 0;
+}
+
+void handle_close(struct session *session, struct fuse_req *req, struct open_file *handle)
+{
+	int backing_id = opener_remove(session->inodes, handle->inode, &handle->opener);
+
+	if (backing_id > 0 && req)
+		(void)fuse_passthrough_close(req,
+					     backing_id); /* fails only for an id that is none */
+}
+
+bool handle_passthrough_works(const struct session *session)
+{
+	return atomic_load_explicit(&session->passthrough, memory_order_relaxed) ==
+	       HANDLE_PASSTHROUGH_ON;
+}
+
+/*
+ * The kernel's answer to the first registration holds for the session; later ones only for their
+ * inode.
+ */
+static void note_answer(struct session *session, int backing_id, int error)
+{
+	enum handle_passthrough untried = HANDLE_PASSTHROUGH_UNTRIED;
+	enum handle_passthrough now = backing_id > 0 ? HANDLE_PASSTHROUGH_ON :
+						       HANDLE_PASSTHROUGH_OFF;
+
+	if (!atomic_compare_exchange_strong(&session->passthrough, &untried, now))
+		return;
+	if (backing_id > 0)
+		log_debug(session->log, "kernel passthrough works");
+	else
+		log_info(session->log,
+			 "no kernel passthrough: %s; reads and writes go through the daemon",
+			 strerror(error));
+}
+
+/* Returns a backing id, or 0. */
+static int ask_kernel(struct session *session, struct fuse_req *req, int fd)
+{
+	int backing_id;
+
+	if (atomic_load_explicit(&session->passthrough, memory_order_relaxed) ==
+	    HANDLE_PASSTHROUGH_OFF)
+		return 0;
+	errno = 0;
+	backing_id = fuse_passthrough_open(req, fd); /* 0: failed, errno says why */
+	note_answer(session, backing_id, errno);
+	return MAX(backing_id, 0);
+}
+
+/*
+ * Lets the first answer stand. Returns the id that is not needed, or 0, and in @ret the one to use.
+ */
+static int decide(struct inode_opens *opens, int backing_id, int *ret)
+{
+	switch (opens->io) {
+	case INODE_IO_UNDECIDED:
+		opens->io = backing_id ? INODE_IO_KERNEL : INODE_IO_DAEMON;
+		opens->backing_id = backing_id;
+		*ret = backing_id;
+		return 0;
+	case INODE_IO_DAEMON:
+	case INODE_IO_KERNEL:
+		*ret = opens->backing_id;
+		return backing_id;
+	}
+	return 0;
+}
+
+static int backing_id_for(struct session *session, struct fuse_req *req, struct open_file *handle)
+{
+	struct inode *inode = handle->inode;
+	enum inode_io io;
+	int surplus;
+	int id;
+
+	inode_lock(session->inodes, inode);
+	io = inode->opens->io;
+	id = inode->opens->backing_id;
+	inode_unlock(session->inodes, inode);
+	if (io != INODE_IO_UNDECIDED)
+		return id;
+
+	id = S_ISREG(inode->format) ? ask_kernel(session, req, handle->fd) : 0;
+	inode_lock(session->inodes, inode);
+	surplus = decide(inode->opens, id, &id);
+	inode_unlock(session->inodes, inode);
+	if (surplus)
+		(void)fuse_passthrough_close(req, surplus); /* fails only for an id that is none */
+	return id;
+}
+
+void handle_reply_info(struct session *session, struct fuse_req *req, struct open_file *handle,
+		       struct fuse_file_info *fi)
+{
+	fi->fh = (uint64_t)(uintptr_t)handle;
+	fi->backing_id = backing_id_for(session, req, handle);
+	fi->noflush = handle->inode->mount->safe_close;
+	fi->keep_cache = session->options->cache == OPTIONS_CACHE_ALWAYS && !fi->backing_id;
+}
+
+int handle_new_dir(struct session *session, struct inode *inode, int fd, struct open_dir **ret)
+{
+	struct open_dir *handle = calloc(1, sizeof(*handle));
+	int r;
+
+	if (!handle) {
+		close_keep_errno(fd);
+		return -ENOMEM;
+	}
+	handle->opener.free = free_dir;
+	r = opener_add(session->inodes, inode, fd, &handle->opener);
+	if (r < 0) {
+		free(handle);
+		return r;
+	}
+	handle->inode = inode;
+	handle->fd = fd;
+	atomic_init(&handle->busy, false);
+	*ret = handle;
+	return 0;
+}
+
+void handle_close_dir(struct session *session, struct open_dir *handle)
+{
+	(void)opener_remove(session->inodes, handle->inode,
+			    &handle->opener); /* directories have no id */
+}
+
+struct open_file *handle_file(const struct fuse_file_info *fi)
+{
+	return (struct open_file *)(uintptr_t)fi->fh;
+}
+
+struct open_dir *handle_dir(const struct fuse_file_info *fi)
+{
+	return (struct open_dir *)(uintptr_t)fi->fh;
+}

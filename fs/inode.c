@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inode.c - the inode table: hash shards and reference counts.
+ *
+ * inode_lookup() opens the name O_PATH, asks that descriptor (not the name) who it is, and lets
+ * find_or_add() count the lookup. Descriptors of lookups go to the pool (inode_pool.h).
+ * Everything that closes or frees happens after the shard's lock was released.
+ */
+#include "inode.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "arsync/base.h"
+#include "inode_path.h"
+#include "inode_pool.h"
+
+#define INITIAL_BUCKETS 64
+#define BUCKET_LOAD 2 /* inodes a bucket before the shard's hash doubles */
+
+static uint64_t hash_key(const struct backing_key *key)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)key->mount->id; /* FNV-1a */
+
+	for (unsigned i = 0; i < key->size; i++)
+		hash = (hash ^ key->bytes[i]) * UINT64_C(0x100000001b3);
+	return hash ^ (hash >> 29);
+}
+
+void inode_lock(struct inode_table *table, const struct inode *inode)
+{
+	pthread_mutex_lock(&inode_shard_of(table, inode)->lock);
+}
+
+void inode_unlock(struct inode_table *table, const struct inode *inode)
+{
+	pthread_mutex_unlock(&inode_shard_of(table, inode)->lock);
+}
+
+void inode_key(const struct inode *inode, struct backing_key *ret)
+{
+	ret->mount = inode->mount;
+	ret->type = inode->key_type;
+	ret->size = inode->key_size;
+	memcpy(ret->bytes, inode->key_bytes, inode->key_size);
+}
+
+static bool has_key(const struct inode *inode, const struct backing_key *key)
+{
+	return inode->mount == key->mount && inode->key_type == key->type &&
+	       inode->key_size == key->size && memcmp(inode->key_bytes, key->bytes, key->size) == 0;
+}
+
+static struct inode **bucket_of(const struct inode_shard *shard, uint64_t hash)
+{
+	return &shard->buckets[(hash / INODE_SHARDS) & (shard->n_buckets - 1)];
+}
+
+static struct inode *find_locked(const struct inode_shard *shard, uint64_t hash,
+				 const struct backing_key *key)
+{
+	struct inode *inode = *bucket_of(shard, hash);
+
+	while (inode && (inode->hash != hash || !has_key(inode, key)))
+		inode = inode->hash_next;
+	return inode;
+}
+
+/* Without memory the chains stay long, that is all. */
+static void grow_locked(struct inode_shard *shard)
+{
+	struct inode **old = shard->buckets;
+	size_t n_old = shard->n_buckets;
+	struct inode **new = calloc(n_old * 2, sizeof(*new));
+
+	if (!new)
+		return;
+	shard->buckets = new;
+	shard->n_buckets = n_old * 2;
+	for (size_t i = 0; i < n_old; i++) {
+		for (struct inode *inode = old[i], *next; inode; inode = next) {
+			struct inode **bucket = bucket_of(shard, inode->hash);
+
+			next = inode->hash_next;
+			inode->hash_next = *bucket;
+			*bucket = inode;
+		}
+	}
+	free(old);
+}
+
+static void insert_locked(struct inode_shard *shard, struct inode *inode)
+{
+	struct inode **bucket;
+
+	if (shard->n_inodes >= shard->n_buckets * BUCKET_LOAD)
+		grow_locked(shard);
+	bucket = bucket_of(shard, inode->hash);
+	inode->hash_next = *bucket;
+	*bucket = inode;
+	shard->n_inodes++;
+}
+
+static void remove_locked(struct inode_shard *shard, const struct inode *inode)
+{
+	struct inode **link = bucket_of(shard, inode->hash);
+
+	while (*link != inode)
+		link = &(*link)->hash_next;
+	*link = inode->hash_next;
+	shard->n_inodes--;
+}
+
+struct inode *inode_from_id(struct inode_table *table, uint64_t id)
+{
+	return id == INODE_ROOT_ID ? table->root : (struct inode *)(uintptr_t)id;
+}
+
+uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode)
+{
+	return inode == table->root ? INODE_ROOT_ID : (uint64_t)(uintptr_t)inode;
+}
+
+struct inode *inode_ref(struct inode *inode)
+{
+	atomic_fetch_add_explicit(&inode->refs, 1, memory_order_relaxed);
+	return inode;
+}
+
+/* Drops one reference; true: the last, and @inode is out of the table. */
+static bool drop_ref_locked(struct inode_shard *shard, struct inode *inode)
+{
+	if (atomic_fetch_sub_explicit(&inode->refs, 1, memory_order_acq_rel) != 1)
+		return false;
+	remove_locked(shard, inode);
+	return true;
+}
+
+/*
+ * Frees @inode, which is out of the table, and, one after the other, parents that only its hint
+ * held.
+ */
+static void free_chain(struct inode_table *table, struct inode *inode)
+{
+	while (inode) {
+		struct inode *parent = inode->parent;
+		bool last = false;
+
+		free(inode->name);
+		free(inode); /* without openers: they hold references */
+		if (parent) {
+			struct inode_shard *shard = inode_shard_of(table, parent);
+			struct fd_ref *fd = NULL;
+
+			pthread_mutex_lock(&shard->lock);
+			last = drop_ref_locked(shard, parent);
+			if (last)
+				fd = inode_pool_take_locked(shard, parent);
+			pthread_mutex_unlock(&shard->lock);
+			fd_ref_put(fd);
+		}
+		inode = last ? parent : NULL;
+	}
+}
+
+static void unref_and_forget(struct inode_table *table, struct inode *inode, bool unref, uint64_t n)
+{
+	struct inode_shard *shard = inode_shard_of(table, inode);
+	struct fd_ref *fd = NULL;
+	bool last = false;
+
+	pthread_mutex_lock(&shard->lock);
+	if (n) {
+		/* More than was looked up would be a bug of the kernel's or of ours. */
+		n = MIN(n, inode->nlookup);
+		inode->nlookup -= n;
+		unref |= n && inode->nlookup == 0;
+	}
+	if (unref)
+		last = drop_ref_locked(shard, inode);
+	if (last)
+		fd = inode_pool_take_locked(shard, inode);
+	pthread_mutex_unlock(&shard->lock);
+	fd_ref_put(fd);
+	if (last)
+		free_chain(table, inode);
+}
+
+void inode_forget(struct inode_table *table, struct inode *inode, uint64_t n)
+{
+	if (inode != table->root) /* which is never forgotten */
+		unref_and_forget(table, inode, false, n);
+}
+
+void inode_unref(struct inode_table *table, struct inode *inode)
+{
+	if (inode)
+		unref_and_forget(table, inode, true, 0);
+}
+
+void inode_set_hint(struct inode_table *table, struct inode *inode, struct inode *parent,
+		    const char *name)
+{
+	struct inode *old_parent;
+	char *old_name;
+	char *copy;
+
+	if (inode->by_handle || inode == table->root || !parent || !name)
+		return;
+	inode_lock(table, inode);
+	if (inode->parent == parent && inode->name && strcmp(inode->name, name) == 0) {
+		inode_unlock(table, inode);
+		return;
+	}
+	inode_unlock(table, inode);
+
+	copy = strdup(name);
+	if (!copy)
+		return; /* the old one may do; if not, ESTALE: the kernel looks up again */
+	inode_ref(parent);
+	inode_lock(table, inode);
+	old_parent = inode->parent;
+	old_name = inode->name;
+	inode->parent = parent;
+	inode->name = copy;
+	inode_unlock(table, inode);
+	free(old_name);
+	inode_unref(table, old_parent);
+}
+
+static struct inode *new_inode(const struct backing_key *key, uint64_t hash,
+			       const struct statx *stx)
+{
+	struct inode *inode = calloc(1, sizeof(*inode) + key->size);
+
+	if (!inode)
+		return NULL;
+	inode->hash = hash;
+	inode->mount = key->mount;
+	inode->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
+	inode->by_handle = key->mount->by_handle && key->type != BACKING_KEY_NO_HANDLE;
+	inode->format = stx->stx_mode & S_IFMT;
+	atomic_init(&inode->refs, 0);
+	inode->key_type = key->type;
+	inode->key_size = key->size;
+	memcpy(inode->key_bytes, key->bytes, key->size);
+	return inode;
+}
+
+/* Counts one lookup. */
+static int find_or_add(struct inode_table *table, const struct backing_key *key,
+		       const struct statx *stx, struct inode **ret)
+{
+	uint64_t hash = hash_key(key);
+	struct inode_shard *shard = &table->shards[hash % INODE_SHARDS];
+	struct inode *spare = NULL;
+	struct inode *inode;
+
+	pthread_mutex_lock(&shard->lock);
+	inode = find_locked(shard, hash, key);
+	if (!inode) {
+		pthread_mutex_unlock(&shard->lock);
+		spare = new_inode(key, hash, stx);
+		if (!spare)
+			return -ENOMEM;
+		pthread_mutex_lock(&shard->lock);
+		inode = find_locked(shard, hash, key);
+		if (!inode) {
+			inode = TAKE_PTR(spare);
+			insert_locked(shard, inode);
+		}
+	}
+	if (inode->nlookup++ == 0)
+		inode_ref(inode);
+	pthread_mutex_unlock(&shard->lock);
+	free(spare);
+	*ret = inode;
+	return 0;
+}
+
+int inode_adopt(struct inode_table *table, int fd, struct inode *parent, const char *name,
+		struct statx *ret_stx, struct inode **ret)
+{
+	struct backing_key key;
+	struct inode *inode;
+	int r;
+
+	r = backing_identify(table->backing, fd, &key);
+	if (r < 0)
+		return r;
+	r = backing_stat(fd, ret_stx);
+	if (r < 0)
+		return r;
+	r = find_or_add(table, &key, ret_stx, &inode);
+	if (r < 0)
+		return r;
+	backing_translate(table->backing, ret_stx);
+	inode_set_hint(table, inode, parent, name);
+	*ret = inode;
+	return 0;
+}
+
+int inode_lookup(struct inode_table *table, struct inode *parent, const char *name,
+		 struct statx *ret_stx, struct inode **ret)
+{
+	_cleanup_fd_ref_ struct fd_ref *directory = NULL;
+	struct fd_ref *path;
+	int fd;
+	int r;
+
+	r = inode_path_open(table, parent, &directory);
+	if (r < 0)
+		return r;
+	fd = inode_path_openat(table, directory->fd, name, O_PATH | O_NOFOLLOW);
+	if (fd < 0)
+		return fd;
+	r = fd_ref_new(fd, &path);
+	if (r < 0)
+		return r;
+	r = inode_adopt(table, path->fd, parent, name, ret_stx, ret);
+	if (r < 0) {
+		fd_ref_put(path);
+		return r;
+	}
+	fd_ref_put(inode_pool_add(table, *ret, path));
+	return 0;
+}
+
+int inode_find(struct inode_table *table, int fd, struct inode **ret)
+{
+	struct backing_key key;
+	struct inode_shard *shard;
+	struct inode *inode;
+	uint64_t hash;
+	int r;
+
+	r = backing_identify(table->backing, fd, &key);
+	if (r < 0)
+		return r;
+	hash = hash_key(&key);
+	shard = &table->shards[hash % INODE_SHARDS];
+	pthread_mutex_lock(&shard->lock);
+	inode = find_locked(shard, hash, &key);
+	if (inode)
+		inode_ref(inode);
+	pthread_mutex_unlock(&shard->lock);
+	if (!inode)
+		return -ENOENT;
+	*ret = inode;
+	return 0;
+}
+
+void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *ret_fds)
+{
+	*ret_inodes = 0;
+	*ret_fds = 0;
+	for (size_t i = 0; i < INODE_SHARDS; i++) {
+		pthread_mutex_lock(&table->shards[i].lock);
+		*ret_inodes += table->shards[i].n_inodes;
+		*ret_fds += table->shards[i].n_cached;
+		pthread_mutex_unlock(&table->shards[i].lock);
+	}
+	*ret_inodes -= 1; /* the root */
+}
+
+int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table **ret)
+{
+	struct inode_table *table = calloc(1, sizeof(*table));
+	struct statx stx;
+	int fd;
+	int r = -ENOMEM;
+
+	if (!table)
+		return -ENOMEM;
+	table->backing = backing;
+	table->cached_max = MAX(fd_max / INODE_SHARDS, 1U);
+	for (size_t i = 0; i < INODE_SHARDS; i++) {
+		struct inode_shard *shard = &table->shards[i];
+
+		pthread_mutex_init(&shard->lock, NULL);
+		shard->n_buckets = INITIAL_BUCKETS;
+		shard->buckets = calloc(INITIAL_BUCKETS, sizeof(*shard->buckets));
+		if (!shard->buckets)
+			goto fail;
+	}
+	fd = fcntl(backing->root_fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0) {
+		r = negative_errno();
+		goto fail;
+	}
+	r = fd_ref_new(fd, &table->root_fd);
+	if (r < 0)
+		goto fail;
+	r = inode_adopt(table, backing->root_fd, NULL, NULL, &stx, &table->root);
+	if (r < 0)
+		goto fail;
+	*ret = table;
+	return 0;
+fail:
+	inode_table_free(table);
+	return r;
+}
+
+/* Files that were open when the kernel went: it releases nothing after that. */
+static void free_openers(struct inode *inode)
+{
+	struct inode_opener *opener = inode->opens ? inode->opens->first : NULL;
+
+	while (opener) {
+		struct inode_opener *next = opener->next;
+
+		fd_ref_put(opener->fd);
+		opener->free(opener);
+		opener = next;
+	}
+	free(inode->opens);
+}
+
+void inode_table_free(struct inode_table *table)
+{
+	if (!table)
+		return;
+	inode_pool_trim(table);
+	for (size_t i = 0; i < INODE_SHARDS; i++) {
+		struct inode_shard *shard = &table->shards[i];
+
+		for (size_t j = 0; shard->buckets && j < shard->n_buckets; j++) {
+			for (struct inode *inode = shard->buckets[j], *next; inode; inode = next) {
+				next = inode->hash_next;
+				free_openers(inode);
+				free(inode->name);
+				free(inode);
+			}
+		}
+		free(shard->buckets);
+		pthread_mutex_destroy(&shard->lock);
+	}
+	fd_ref_put(table->root_fd);
+	free(table);
+}

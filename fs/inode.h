@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inode.h - the table of files that the kernel knows, and their names, descriptors and open
+ * handles.
+ *
+ * An inode here is a key (backing.h), a count of lookups that the kernel has not forgotten yet, and
+ * what is needed to get at the file again. It holds no descriptor of its own: inode_path_open()
+ * makes one when it is needed, by handle or by walking (parent, name) hints, and a bounded pool
+ * keeps the recent ones.
+ *
+ * Lifetime: an inode lives while the kernel knows it (all lookups together count as one reference)
+ * or somebody holds an internal reference: an open handle, a child's hint, a job. A reference may
+ * be taken from another reference without the lock; the last one is dropped under the lock.
+ *
+ * Locks: the table is split into shards, each with a mutex that protects everything of its inodes
+ * marked below. A leaf lock: nothing else is locked, no system call made and nothing closed under
+ * it.
+ */
+#ifndef ARSYNCFS_INODE_H
+#define ARSYNCFS_INODE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "backing.h"
+#include "fd_ref.h"
+
+#define INODE_SHARDS 32
+#define INODE_ROOT_ID 1 /* FUSE_ROOT_ID */
+
+/* Somebody's open file: requests that carry no handle may borrow its descriptor. */
+struct inode_opener {
+	/* Set once. */
+	struct fd_ref *fd;
+	void (*free)(struct inode_opener *opener); /* frees what contains it, not fd */
+	/* Under the shard's lock. */
+	struct inode_opener *prev, *next;
+};
+
+/* What all openers of an inode share, while there is one. */
+struct inode_opens {
+	struct inode_opener *first;
+	enum inode_io {
+		INODE_IO_UNDECIDED, /* handle.c is asking the kernel */
+		INODE_IO_DAEMON,    /* reads and writes come here */
+		INODE_IO_KERNEL,    /* passthrough, with backing_id */
+	} io;
+	int backing_id;
+};
+
+struct inode {
+	/* Set once. */
+	uint64_t hash;
+	const struct backing_mount *mount;
+	dev_t dev;
+	bool by_handle; /* the file can be opened by its key */
+	mode_t format;	/* S_IFMT bits */
+	/* Under the shard's lock. */
+	uint64_t nlookup;
+	struct inode *hash_next;
+	struct fd_ref *cached;	     /* in the pool, or NULL */
+	struct inode *newer, *older; /* in the pool: order of use */
+	struct inode *parent;	     /* hint where not by_handle: a reference, or NULL */
+	char *name;		     /* in parent */
+	struct inode_opens *opens;   /* or NULL */
+	/* Atomic. */
+	atomic_uint refs;
+	_Atomic uint64_t told; /* digest of size and mtime as the kernel was told last: see ops.c */
+	/* Set once: the key, without its mount. */
+	int key_type;
+	unsigned key_size;
+	unsigned char key_bytes[];
+};
+
+struct inode_shard {
+	pthread_mutex_t lock;
+	struct inode **buckets;
+	size_t n_buckets; /* a power of two */
+	size_t n_inodes;
+	struct inode *newest, *oldest; /* the pool's list */
+	unsigned n_cached;
+};
+
+struct inode_table {
+	/* Set once. */
+	struct backing *backing;
+	struct inode *root;
+	struct fd_ref *root_fd;
+	unsigned cached_max; /* descriptors a shard keeps */
+	struct inode_shard shards[INODE_SHARDS];
+};
+
+/**
+ * Makes a table that knows the root of @backing. @fd_max bounds the pool of descriptors; a few more
+ * are open while they are in use. -errno.
+ */
+int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table **ret);
+/**
+ * Drops everything, whatever the kernel still knows or had open when it went. Accepts NULL. No
+ * request may be running.
+ */
+void inode_table_free(struct inode_table *table);
+
+/** The inode of a node id that the kernel knows. */
+struct inode *inode_from_id(struct inode_table *table, uint64_t id);
+uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode);
+
+/**
+ * Looks @name up in @parent and counts one lookup for the kernel. Fills @ret_stx, translated.
+ * -ENOENT and other errors of openat(2); -ELOOP: a mount of ourselves.
+ */
+int inode_lookup(struct inode_table *table, struct inode *parent, const char *name,
+		 struct statx *ret_stx, struct inode **ret);
+
+/** The same for a file that is open already as @fd, which is only looked at. @name may be NULL. */
+int inode_adopt(struct inode_table *table, int fd, struct inode *parent, const char *name,
+		struct statx *ret_stx, struct inode **ret);
+
+/** The inode of @fd if the kernel knows it, with an internal reference, else -ENOENT. */
+int inode_find(struct inode_table *table, int fd, struct inode **ret);
+
+/** After @inode was linked or moved to @name in @parent, when its hint is needed. */
+void inode_set_hint(struct inode_table *table, struct inode *inode, struct inode *parent,
+		    const char *name);
+
+/** The kernel forgets @n lookups. @inode may be gone afterwards. */
+void inode_forget(struct inode_table *table, struct inode *inode, uint64_t n);
+
+struct inode *inode_ref(struct inode *inode);
+/** Accepts NULL. */
+void inode_unref(struct inode_table *table, struct inode *inode);
+
+static inline struct inode_shard *inode_shard_of(struct inode_table *table,
+						 const struct inode *inode)
+{
+	return &table->shards[inode->hash % INODE_SHARDS];
+}
+
+/** Protects what the struct says; briefly. */
+void inode_lock(struct inode_table *table, const struct inode *inode);
+void inode_unlock(struct inode_table *table, const struct inode *inode);
+
+/** Rebuilds the key. */
+void inode_key(const struct inode *inode, struct backing_key *ret);
+
+/** How many inodes are known, without the root, and how many descriptors the pool keeps. */
+void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *ret_fds);
+
+#endif /* ARSYNCFS_INODE_H */

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops_file.c - open files: open, create, read, write, and what else is done to an open file.
+ *
+ * Where the kernel passes reads and writes through, only the rest arrives here. Descriptors are
+ * opened without O_APPEND: it belongs to the caller's file, may change there (F_SETFL), and comes
+ * with every write. The engine could not use an appending descriptor either.
+ */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include "arsync/base.h"
+#include "caller.h"
+#include "inode_path.h"
+#include "inode_pool.h"
+
+#ifndef RWF_APPEND
+#define RWF_APPEND 0x10 /* linux/fs.h, since Linux 4.16 */
+#endif
+
+static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, STATS_OPEN);
+	struct inode *inode = inode_from_id(session->inodes, ino);
+	struct open_file *handle;
+	int flags = fi->flags & ~O_APPEND;
+	int fd;
+	int r;
+
+	fd = inode_path_open_io(session->inodes, inode, flags);
+	r = fd < 0 ? fd : handle_new(session, inode, fd, flags, &handle);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	ops_refresh_if_changed(session, inode, fd);
+	handle_reply_info(session, req, handle, fi);
+	if (fuse_reply_open(req, fi) < 0)
+		handle_close(session, NULL, handle);
+}
+
+/* What create and tmpfile make: a new file, open. */
+struct creation {
+	fuse_ino_t parent;
+	const char *name; /* NULL: none */
+	mode_t mode;
+	int flags;
+};
+
+/* Returns an fd. */
+static int create_file(struct session *session, fuse_req_t req, const struct creation *creation)
+{
+	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
+	_cleanup_caller_ struct cred_thread *thread = NULL;
+	struct inode *directory = inode_from_id(session->inodes, creation->parent);
+	int fd;
+	int r;
+
+	r = inode_path_open(session->inodes, directory, &parent);
+	if (r < 0)
+		return r;
+	r = caller_begin_create(session, req, &thread);
+	if (r < 0)
+		return r;
+	fd = openat(parent->fd, creation->name ? creation->name : ".", creation->flags | O_CLOEXEC,
+		    creation->mode);
+	if (fd < 0 && errno == EMFILE) {
+		inode_pool_trim(session->inodes);
+		fd = openat(parent->fd, creation->name ? creation->name : ".",
+			    creation->flags | O_CLOEXEC, creation->mode);
+	}
+	return fd < 0 ? negative_errno() : fd;
+}
+
+static void create_and_reply(struct session *session, fuse_req_t req,
+			     const struct creation *creation, struct fuse_file_info *fi)
+{
+	struct inode *parent = inode_from_id(session->inodes, creation->parent);
+	struct fuse_entry_param entry;
+	struct open_file *handle;
+	struct inode *inode;
+	struct statx stx;
+	int fd;
+	int r;
+
+	fd = create_file(session, req, creation);
+	if (fd < 0) {
+		/*
+		 * Somebody made it outside since the kernel looked: ESTALE makes it look again and
+		 * open.
+		 */
+		bool retry = fd == -EEXIST && creation->name && !(fi->flags & O_EXCL);
+
+		fuse_reply_err(req, retry ? ESTALE : -fd);
+		return;
+	}
+	r = inode_adopt(session->inodes, fd, parent, creation->name, &stx, &inode);
+	if (r < 0) {
+		close_keep_errno(fd);
+		fuse_reply_err(req, -r);
+		return;
+	}
+	r = handle_new(session, inode, fd, creation->flags, &handle);
+	if (r < 0) {
+		inode_forget(session->inodes, inode, 1);
+		fuse_reply_err(req, -r);
+		return;
+	}
+	handle_reply_info(session, req, handle, fi);
+	ops_fill_entry(session, inode, &stx, &entry);
+	if (fuse_reply_create(req, &entry, fi) < 0) {
+		handle_close(session, NULL, handle);
+		inode_forget(session->inodes, inode, 1);
+	}
+}
+
+/*
+ * O_EXCL always: the kernel has checked that the caller may make a file, not that it may open this
+ * one, and a symbolic link that appeared meanwhile would lead anywhere.
+ */
+static void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		       struct fuse_file_info *fi)
+{
+	const struct creation creation = {
+		.parent = parent,
+		.name = name,
+		.mode = mode,
+		.flags = (fi->flags & ~O_APPEND) | O_CREAT | O_EXCL | O_NOFOLLOW,
+	};
+
+	create_and_reply(ops_begin(req, STATS_CREATE), req, &creation, fi);
+}
+
+static void ops_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	const struct creation creation = {
+		.parent = parent,
+		.mode = mode,
+		.flags = (fi->flags & ~(O_APPEND | O_CREAT)) | O_TMPFILE,
+	};
+
+	create_and_reply(ops_begin(req, STATS_TMPFILE), req, &creation, fi);
+}
+
+static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		     struct fuse_file_info *fi)
+{
+	struct fuse_bufvec buffer = FUSE_BUFVEC_INIT(size);
+
+	(void)ino;
+	(void)ops_begin(req, STATS_READ);
+	buffer.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+	buffer.buf[0].fd = handle_file(fi)->fd;
+	buffer.buf[0].pos = offset;
+	fuse_reply_data(req, &buffer, FUSE_BUF_SPLICE_MOVE);
+}
+
+/* libfuse has no flags for pwritev2(2). Data is in memory, because splicing requests in is off. */
+static ssize_t append(int fd, const struct fuse_bufvec *in)
+{
+	struct iovec vector = { .iov_base = in->buf[0].mem, .iov_len = in->buf[0].size };
+	ssize_t n;
+
+	if (in->count != 1 || (in->buf[0].flags & FUSE_BUF_IS_FD))
+		return -EOPNOTSUPP;
+	n = RETRY_EINTR(pwritev2(fd, &vector, 1, 0, RWF_APPEND));
+	return n < 0 ? negative_errno() : n;
+}
+
+static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
+			  struct fuse_file_info *fi)
+{
+	struct fuse_bufvec out = FUSE_BUFVEC_INIT(fuse_buf_size(in));
+	ssize_t n;
+
+	(void)ino;
+	(void)ops_begin(req, STATS_WRITE);
+	if (fi->flags & O_APPEND) {
+		n = append(handle_file(fi)->fd, in);
+	} else {
+		out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+		out.buf[0].fd = handle_file(fi)->fd;
+		out.buf[0].pos = offset;
+		n = fuse_buf_copy(&out, in, 0);
+	}
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+/* One of the caller's descriptors is closed: file systems that find errors late tell them now. */
+static void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	int fd;
+
+	(void)ino;
+	(void)ops_begin(req, STATS_FLUSH);
+	fd = fcntl(handle_file(fi)->fd, F_DUPFD_CLOEXEC, 3);
+	ops_reply_result(req, fd < 0 ? negative_errno() : close_checked(fd));
+}
+
+static void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, STATS_RELEASE);
+
+	(void)ino;
+	handle_close(session, req, handle_file(fi));
+	fuse_reply_err(req, 0);
+}
+
+static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	int fd = handle_file(fi)->fd;
+	int r;
+
+	(void)ino;
+	(void)ops_begin(req, STATS_FSYNC);
+	r = datasync ? fdatasync(fd) : fsync(fd);
+	ops_reply_result(req, r == 0 ? 0 : negative_errno());
+}
+
+static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+			  struct fuse_file_info *fi)
+{
+	int r;
+
+	(void)ino;
+	(void)ops_begin(req, STATS_FALLOCATE);
+	r = RETRY_EINTR(fallocate(handle_file(fi)->fd, mode, offset, length));
+	ops_reply_result(req, r == 0 ? 0 : negative_errno());
+}
+
+/* Only SEEK_DATA and SEEK_HOLE come here; nobody depends on our descriptor's own position. */
+static void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+		      struct fuse_file_info *fi)
+{
+	off_t found;
+
+	(void)ino;
+	(void)ops_begin(req, STATS_LSEEK);
+	found = lseek(handle_file(fi)->fd, offset, whence);
+	if (found < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_lseek(req, found);
+}
+
+void ops_file_register(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = ops_open;
+	ops->create = ops_create;
+	ops->tmpfile = ops_tmpfile;
+	ops->read = ops_read;
+	ops->write_buf = ops_write_buf;
+	ops->flush = ops_flush;
+	ops->release = ops_release;
+	ops->fsync = ops_fsync;
+	ops->fallocate = ops_fallocate;
+	ops->lseek = ops_lseek;
+}

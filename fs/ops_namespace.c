@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops_namespace.c - names: lookup and forget, making, linking, moving and removing.
+ *
+ * What is made is made as the caller (caller.h), then looked up. Hints of files that are not opened
+ * by handle follow links and renames.
+ */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "arsync/base.h"
+#include "caller.h"
+#include "inode_path.h"
+
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1)
+#endif
+
+static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct session *session = ops_begin(req, STATS_LOOKUP);
+	struct inode *inode;
+	struct statx stx;
+	int r;
+
+	r = inode_lookup(session->inodes, inode_from_id(session->inodes, parent), name, &stx,
+			 &inode);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		ops_reply_entry(session, req, inode, &stx);
+}
+
+static void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+	struct session *session = ops_begin(req, STATS_FORGET);
+
+	inode_forget(session->inodes, inode_from_id(session->inodes, ino), nlookup);
+	fuse_reply_none(req);
+}
+
+static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	struct session *session = ops_begin(req, STATS_FORGET);
+
+	for (size_t i = 0; i < count; i++)
+		inode_forget(session->inodes, inode_from_id(session->inodes, forgets[i].ino),
+			     forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static int open_directory(struct session *session, fuse_ino_t ino, struct fd_ref **ret)
+{
+	return inode_path_open(session->inodes, inode_from_id(session->inodes, ino), ret);
+}
+
+/* One new name. */
+struct making {
+	fuse_ino_t parent;
+	const char *name;
+	mode_t mode;	    /* with the file's type */
+	dev_t rdev;	    /* of devices */
+	const char *target; /* of symbolic links */
+};
+
+static int make(struct session *session, fuse_req_t req, const struct making *making)
+{
+	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
+	_cleanup_caller_ struct cred_thread *thread = NULL;
+	int r;
+
+	r = open_directory(session, making->parent, &parent);
+	if (r < 0)
+		return r;
+	r = caller_begin_create(session, req, &thread);
+	if (r < 0)
+		return r;
+	if (S_ISDIR(making->mode))
+		r = mkdirat(parent->fd, making->name, making->mode & ~(mode_t)S_IFMT);
+	else if (S_ISLNK(making->mode))
+		r = symlinkat(making->target, parent->fd, making->name);
+	else
+		r = mknodat(parent->fd, making->name, making->mode, making->rdev);
+	return r == 0 ? 0 : negative_errno();
+}
+
+static void make_and_reply(struct session *session, fuse_req_t req, const struct making *making)
+{
+	struct inode *inode;
+	struct statx stx;
+	int r;
+
+	r = make(session, req, making);
+	if (r == 0)
+		r = inode_lookup(session->inodes, inode_from_id(session->inodes, making->parent),
+				 making->name, &stx, &inode);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		ops_reply_entry(session, req, inode, &stx);
+}
+
+static void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	const struct making making = { .parent = parent, .name = name, .mode = mode, .rdev = rdev };
+
+	make_and_reply(ops_begin(req, STATS_MKNOD), req, &making);
+}
+
+static void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	const struct making making = { .parent = parent, .name = name, .mode = mode | S_IFDIR };
+
+	make_and_reply(ops_begin(req, STATS_MKDIR), req, &making);
+}
+
+static void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	const struct making making = {
+		.parent = parent, .name = name, .mode = S_IFLNK, .target = target
+	};
+
+	make_and_reply(ops_begin(req, STATS_SYMLINK), req, &making);
+}
+
+static int remove_name(struct session *session, fuse_ino_t ino, const char *name, int flags)
+{
+	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
+	int r;
+
+	r = open_directory(session, ino, &parent);
+	if (r < 0)
+		return r;
+	return unlinkat(parent->fd, name, flags) == 0 ? 0 : negative_errno();
+}
+
+static void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	ops_reply_result(req, remove_name(ops_begin(req, STATS_UNLINK), parent, name, 0));
+}
+
+static void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	ops_reply_result(req, remove_name(ops_begin(req, STATS_RMDIR), parent, name, AT_REMOVEDIR));
+}
+
+/* Whoever is @name in @parent now: if the kernel knows it by path, that is where it is found. */
+static void refresh_hint(struct session *session, fuse_ino_t ino, int parent_fd, const char *name)
+{
+	_cleanup_close_ int fd = -1;
+	struct inode *inode;
+
+	if (session->inodes->root->by_handle)
+		return; /* mounts below without handles look up again after ESTALE */
+	fd = inode_path_openat(session->inodes, parent_fd, name, O_PATH | O_NOFOLLOW);
+	if (fd < 0 || inode_find(session->inodes, fd, &inode) < 0)
+		return;
+	inode_set_hint(session->inodes, inode, inode_from_id(session->inodes, ino), name);
+	inode_unref(session->inodes, inode);
+}
+
+/* Two names of two directories. */
+struct moving {
+	fuse_ino_t parent, new_parent;
+	const char *name, *new_name;
+	unsigned flags;
+};
+
+static int move(struct session *session, const struct moving *moving)
+{
+	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
+	_cleanup_fd_ref_ struct fd_ref *new_parent = NULL;
+	int r;
+
+	r = open_directory(session, moving->parent, &parent);
+	if (r < 0)
+		return r;
+	r = open_directory(session, moving->new_parent, &new_parent);
+	if (r < 0)
+		return r;
+	/* renameat2(2) has a wrapper since glibc 2.28, musl has none */
+	if (syscall(SYS_renameat2, parent->fd, moving->name, new_parent->fd, moving->new_name,
+		    moving->flags) < 0)
+		return negative_errno();
+	refresh_hint(session, moving->new_parent, new_parent->fd, moving->new_name);
+	if (moving->flags & RENAME_EXCHANGE)
+		refresh_hint(session, moving->parent, parent->fd, moving->name);
+	return 0;
+}
+
+static void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		       const char *new_name, unsigned flags)
+{
+	const struct moving moving = {
+		.parent = parent,
+		.new_parent = new_parent,
+		.name = name,
+		.new_name = new_name,
+		.flags = flags,
+	};
+
+	ops_reply_result(req, move(ops_begin(req, STATS_RENAME), &moving));
+}
+
+static int make_link(struct session *session, struct inode *inode, fuse_ino_t new_parent,
+		     const char *new_name)
+{
+	_cleanup_fd_ref_ struct fd_ref *path = NULL;
+	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
+	char name[BACKING_FD_NAME_MAX];
+	int r;
+
+	r = inode_path_open(session->inodes, inode, &path);
+	if (r < 0)
+		return r;
+	r = open_directory(session, new_parent, &parent);
+	if (r < 0)
+		return r;
+	/*
+	 * AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; following the magic link does not (open(2),
+	 * O_TMPFILE).
+	 */
+	if (linkat(session->backing.self_fds, backing_fd_name(path->fd, name), parent->fd, new_name,
+		   AT_SYMLINK_FOLLOW) < 0)
+		return negative_errno();
+	return 0;
+}
+
+static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
+{
+	struct session *session = ops_begin(req, STATS_LINK);
+	struct inode *inode = inode_from_id(session->inodes, ino);
+	struct statx stx;
+	int r;
+
+	r = make_link(session, inode, new_parent, new_name);
+	if (r == 0)
+		r = inode_lookup(session->inodes, inode_from_id(session->inodes, new_parent),
+				 new_name, &stx, &inode);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		ops_reply_entry(session, req, inode, &stx);
+}
+
+static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct session *session = ops_begin(req, STATS_READLINK);
+	_cleanup_fd_ref_ struct fd_ref *path = NULL;
+	char target[PATH_MAX + 1];
+	ssize_t length;
+	int r;
+
+	r = inode_path_open(session->inodes, inode_from_id(session->inodes, ino), &path);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	length = readlinkat(path->fd, "", target, sizeof(target) - 1);
+	if (length < 0) {
+		fuse_reply_err(req, errno);
+		return;
+	}
+	target[length] = '\0';
+	fuse_reply_readlink(req, target);
+}
+
+void ops_namespace_register(struct fuse_lowlevel_ops *ops)
+{
+	ops->lookup = ops_lookup;
+	ops->forget = ops_forget;
+	ops->forget_multi = ops_forget_multi;
+	ops->mknod = ops_mknod;
+	ops->mkdir = ops_mkdir;
+	ops->symlink = ops_symlink;
+	ops->unlink = ops_unlink;
+	ops->rmdir = ops_rmdir;
+	ops->rename = ops_rename;
+	ops->link = ops_link;
+	ops->readlink = ops_readlink;
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - one table of our own options, one of mount options, and fuse_opt to take arguments
+ * apart.
+ *
+ * fuse_opt_parse() hands each argument, and each part of -o a,b,c, to take_argument(). Ours are in
+ * `rules` and look the same on the command line (--name=value) and in fstab (name=value). Mount
+ * options are either passed to libfuse, which knows what mount(2) and fusermount3 want, or dropped,
+ * because they speak to mount(8) and systemd. Everything else is refused: an option without effect
+ * would be a lie.
+ */
+#include "options.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "arsync/base.h"
+
+struct choice {
+	const char *name;
+	int value;
+};
+
+struct rule {
+	const char *name;
+	int (*set)(struct options *options, const char *name, const char *value);
+};
+
+__attribute__((format(printf, 2, 3))) static int fail(struct options *options, const char *format,
+						      ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(options->error, sizeof(options->error), format,
+			arguments); /* may be cut off */
+	va_end(arguments);
+	return -EINVAL;
+}
+
+static int parse_number(struct options *options, const char *name, const char *value,
+			unsigned long min, unsigned long max, unsigned *ret)
+{
+	char *end;
+	unsigned long number;
+
+	errno = 0;
+	number = strtoul(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || number < min || number > max)
+		return fail(options, "%s=%s: expected a number from %lu to %lu", name, value, min,
+			    max);
+	*ret = (unsigned)number;
+	return 0;
+}
+
+static int parse_choice(struct options *options, const char *name, const char *value,
+			const struct choice *choices, size_t n_choices, int *ret)
+{
+	char list[128] = "";
+
+	for (size_t i = 0; i < n_choices; i++) {
+		size_t length = strlen(list);
+
+		if (strcmp(choices[i].name, value) == 0) {
+			*ret = choices[i].value;
+			return 0;
+		}
+		(void)snprintf(list + length, sizeof(list) - length, "%s%s", i ? ", " : "",
+			       choices[i].name); /* the lists below are short */
+	}
+	return fail(options, "%s=%s: expected one of %s", name, value, list);
+}
+
+static int set_workers(struct options *options, const char *name, const char *value)
+{
+	return parse_number(options, name, value, 1, ENGINE_WORKERS_MAX, &options->engine.workers);
+}
+
+static int set_queue_depth(struct options *options, const char *name, const char *value)
+{
+	return parse_number(options, name, value, 1, ENGINE_QUEUE_DEPTH_MAX,
+			    &options->engine.queue_depth);
+}
+
+static int set_block_size(struct options *options, const char *name, const char *value)
+{
+	static const char suffixes[] = "KMG";
+	unsigned long long size;
+	const char *suffix;
+	char *end;
+
+	errno = 0;
+	size = strtoull(value, &end, 10);
+	suffix = *end ? strchr(suffixes, *end) : NULL;
+	if (suffix) {
+		size = size > ENGINE_BLOCK_SIZE_MAX ? ULLONG_MAX :
+						      size << (10 * (suffix - suffixes + 1));
+		end++;
+	}
+	if (value[0] < '0' || value[0] > '9' || *end || errno || size < ENGINE_BLOCK_SIZE_MIN ||
+	    size > ENGINE_BLOCK_SIZE_MAX || size % 4096)
+		return fail(options, "%s=%s: expected a multiple of 4K from %uK to %uM", name,
+			    value, ENGINE_BLOCK_SIZE_MIN / 1024,
+			    ENGINE_BLOCK_SIZE_MAX / 1024 / 1024);
+	options->engine.block_size = (uint32_t)size;
+	return 0;
+}
+
+static int set_depth(struct options *options, const char *name, const char *value)
+{
+	unsigned depth = 0;
+	int r;
+
+	if (strcmp(value, "auto") == 0) {
+		options->engine.depth = ENGINE_DEPTH_AUTO;
+		return 0;
+	}
+	r = parse_number(options, name, value, 0, ENGINE_DEPTH_MAX, &depth);
+	if (r < 0)
+		return fail(options, "%s=%s: expected auto or a number from 0 to %d", name, value,
+			    ENGINE_DEPTH_MAX);
+	options->engine.depth = (int)depth;
+	return 0;
+}
+
+static int set_reflink(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = {
+		{ "auto", ENGINE_REFLINK_AUTO },
+		{ "always", ENGINE_REFLINK_ALWAYS },
+		{ "never", ENGINE_REFLINK_NEVER },
+	};
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->engine.reflink = (enum engine_reflink)chosen;
+	return r;
+}
+
+static int set_io(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = {
+		{ "auto", ENGINE_IO_AUTO },
+		{ "uring", ENGINE_IO_URING },
+		{ "sync", ENGINE_IO_SYNC },
+	};
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->engine.io = (enum engine_io)chosen;
+	return r;
+}
+
+static int set_fsync(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = {
+		{ "never", ENGINE_FSYNC_NEVER },
+		{ "file", ENGINE_FSYNC_FILE },
+		{ "tree", ENGINE_FSYNC_TREE },
+	};
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->engine.fsync = (enum engine_fsync)chosen;
+	return r;
+}
+
+static int set_cache(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = {
+		{ "auto", OPTIONS_CACHE_AUTO },
+		{ "always", OPTIONS_CACHE_ALWAYS },
+		{ "never", OPTIONS_CACHE_NEVER },
+	};
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->cache = (enum options_cache)chosen;
+	return r;
+}
+
+static int set_passthrough(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = { { "auto", true }, { "never", false } };
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->passthrough = chosen;
+	return r;
+}
+
+static int set_trigger_wait(struct options *options, const char *name, const char *value)
+{
+	return parse_number(options, name, value, 0, OPTIONS_TRIGGER_WAIT_MAX,
+			    &options->trigger_wait);
+}
+
+static int set_log(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = {
+		{ "error", LOG_LEVEL_ERROR },
+		{ "warn", LOG_LEVEL_WARN },
+		{ "info", LOG_LEVEL_INFO },
+		{ "debug", LOG_LEVEL_DEBUG },
+	};
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->log_level = (enum log_level)chosen;
+	return r;
+}
+
+static const struct rule rules[] = {
+	{ "workers", set_workers },
+	{ "queue_depth", set_queue_depth },
+	{ "block_size", set_block_size },
+	{ "depth", set_depth },
+	{ "reflink", set_reflink },
+	{ "io", set_io },
+	{ "fsync", set_fsync },
+	{ "cache", set_cache },
+	{ "passthrough", set_passthrough },
+	{ "trigger_wait", set_trigger_wait },
+	{ "log", set_log },
+};
+
+/* Passed to libfuse. A trailing '=' stands for any value. */
+static const char *const passed[] = {
+	"allow_other", "allow_root", "auto_unmount", "ro",	     "rw",	  "suid",
+	"nosuid",      "dev",	     "nodev",	     "exec",	     "noexec",	  "async",
+	"sync",	       "dirsync",    "noatime",	     "nodiratime",   "symfollow", "nosymfollow",
+	"context=",    "fscontext=", "defcontext=",  "rootcontext=", "fsname=",
+};
+
+/*
+ * For mount(8), fstab and systemd, or already so: default_permissions is always on, the subtype is
+ * ours, and access times follow the backing file system.
+ */
+static const char *const dropped[] = {
+	"defaults",	 "auto",
+	"noauto",	 "nofail",
+	"_netdev",	 "user",
+	"nouser",	 "users",
+	"owner",	 "group",
+	"user=",	 "comment=",
+	"subtype=",	 "default_permissions",
+	"atime",	 "relatime",
+	"x-*",		 "X-*",
+	"strictatime",	 "diratime",
+	"nostrictatime",
+};
+
+static bool listed(const char *const *list, size_t n, const char *argument)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t length = strlen(list[i]);
+		char last = list[i][length - 1];
+
+		if (last == '*' ? strncmp(list[i], argument, length - 1) == 0 :
+		    last == '=' ? strncmp(list[i], argument, length) == 0 :
+				  strcmp(list[i], argument) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* 1: not ours. */
+static int take_rule(struct options *options, const char *argument)
+{
+	const char *name = strncmp(argument, "--", 2) == 0 ? argument + 2 : argument;
+	size_t length = strcspn(name, "=");
+
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+		if (strlen(rules[i].name) != length || strncmp(rules[i].name, name, length) != 0)
+			continue;
+		if (name[length] != '=' || !name[length + 1])
+			return fail(options, "option %s needs a value: %s=VALUE", argument,
+				    rules[i].name);
+		return rules[i].set(options, rules[i].name, name + length + 1);
+	}
+	return 1;
+}
+
+/* 1: not one of these. */
+static int take_flag(struct options *options, const char *argument)
+{
+	if (strcmp(argument, "-h") == 0 || strcmp(argument, "--help") == 0) {
+		options->action = OPTIONS_HELP;
+		return 0;
+	}
+	if (strcmp(argument, "-V") == 0 || strcmp(argument, "--version") == 0) {
+		options->action = OPTIONS_VERSION;
+		return 0;
+	}
+	if (strcmp(argument, "-f") == 0) {
+		options->foreground = true;
+		return 0;
+	}
+	return 1;
+}
+
+static int take_path(struct options *options, const char *argument)
+{
+	char **place = !options->backing ? &options->backing : &options->mountpoint;
+
+	if (*place)
+		return fail(options, "too many arguments: %s (expected BACKING and MOUNTPOINT)",
+			    argument);
+	*place = strdup(argument);
+	return *place ? 0 : fail(options, "out of memory");
+}
+
+/* fuse_opt_proc_t: 1 keeps the argument for libfuse, 0 drops it, -1 fails. */
+static int take_argument(void *data, const char *argument, int key, struct fuse_args *out)
+{
+	struct options *options = data;
+	int r;
+
+	(void)out;
+	if (key == FUSE_OPT_KEY_NONOPT)
+		return take_path(options, argument) < 0 ? -1 : 0;
+	r = take_flag(options, argument);
+	if (r == 1)
+		r = take_rule(options, argument);
+	if (r <= 0)
+		return r < 0 ? -1 : 0;
+	if (!*argument || listed(dropped, ARRAY_SIZE(dropped), argument))
+		return 0;
+	if (listed(passed, ARRAY_SIZE(passed), argument)) {
+		options->has_fsname |= strncmp(argument, "fsname=", 7) == 0;
+		return 1;
+	}
+	(void)fail(options, "unknown option %s (arsyncfs --help lists them)", argument);
+	return -1;
+}
+
+int options_parse(struct options *options, int argc, char **argv)
+{
+	*options = (struct options){
+		.passthrough = true,
+		.trigger_wait = 30,
+		.log_level = LOG_LEVEL_INFO,
+		.fuse = FUSE_ARGS_INIT(argc, argv),
+	};
+	engine_options_init(&options->engine);
+
+	if (fuse_opt_parse(&options->fuse, options, NULL, take_argument) < 0) {
+		/* fuse_opt's own complaint: -o without anything, or no memory */
+		if (!options->error[0])
+			return fail(options, "option -o needs a value");
+		return -EINVAL;
+	}
+	if (options->action != OPTIONS_MOUNT)
+		return 0;
+	if (!options->backing || !options->mountpoint)
+		return fail(
+			options,
+			"usage: arsyncfs [options] BACKING MOUNTPOINT (arsyncfs --help says more)");
+	if (fuse_opt_add_arg(&options->fuse, "-odefault_permissions,subtype=arsyncfs") < 0)
+		return fail(options, "out of memory");
+	return 0;
+}
+
+void options_destroy(struct options *options)
+{
+	free(options->backing);
+	free(options->mountpoint);
+	fuse_opt_free_args(&options->fuse);
+}
+
+const char *options_help(void)
+{
+	return "usage: arsyncfs [options] BACKING MOUNTPOINT\n"
+	       "\n"
+	       "Shows the directory BACKING at MOUNTPOINT and copies there with a copy engine.\n"
+	       "Options are given as --name=value or, as in fstab, as -o name=value[,...].\n"
+	       "\n"
+	       "  -f                        stay in the foreground, log to standard error\n"
+	       "  -h, --help                this text\n"
+	       "  -V, --version             the version\n"
+	       "  --workers=N               copy threads (the cores it may use)\n"
+	       "  --queue_depth=N           buffers a worker\n"
+	       "  --block_size=SIZE         bytes of one read and write; 512K, 1M, ...\n"
+	       "  --depth=auto|N            2^N regions of a file are copied at once (auto)\n"
+	       "  --reflink=auto|always|never\n"
+	       "                            share blocks where the file system can (auto)\n"
+	       "  --io=auto|uring|sync      how the engine reads and writes (auto)\n"
+	       "  --fsync=never|file|tree   what a copy makes sure is on stable storage (never)\n"
+	       "  --cache=auto|always|never names, attributes: a second, an hour, never (auto)\n"
+	       "  --passthrough=auto|never  let the kernel read and write files directly (auto)\n"
+	       "  --trigger_wait=SECONDS    after so long user.arsync.copy answers EINPROGRESS\n"
+	       "                            and goes on in the background; 0: never (30)\n"
+	       "  --log=error|warn|info|debug\n"
+	       "                            what is logged (info)\n"
+	       "  -o allow_other            let other users in; permissions are always checked\n"
+	       "  -o allow_root             let root in\n"
+	       "  -o ro,nosuid,nodev,...    as every mount takes them\n";
+}

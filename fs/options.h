@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.h - the command line of arsyncfs.
+ */
+#ifndef ARSYNCFS_OPTIONS_H
+#define ARSYNCFS_OPTIONS_H
+
+#include <fuse_opt.h>
+#include <stdbool.h>
+
+#include "arsync/engine.h"
+
+#define OPTIONS_TRIGGER_WAIT_MAX 86400
+#define OPTIONS_ERROR_MAX 512
+
+enum options_action {
+	OPTIONS_MOUNT,
+	OPTIONS_HELP,
+	OPTIONS_VERSION,
+};
+
+enum options_cache {
+	OPTIONS_CACHE_AUTO,   /* attributes and names for a second */
+	OPTIONS_CACHE_ALWAYS, /* for an hour */
+	OPTIONS_CACHE_NEVER,
+};
+
+struct options {
+	enum options_action action;
+	struct engine_options engine; /* log is not set */
+	enum options_cache cache;
+	bool passthrough;      /* where it is to be had */
+	unsigned trigger_wait; /* seconds; 0: no limit */
+	enum log_level log_level;
+	bool foreground;
+	char *backing;		       /* as given */
+	char *mountpoint;	       /* as given */
+	struct fuse_args fuse;	       /* what libfuse and the kernel are to see; without fsname */
+	bool has_fsname;	       /* the user chose one */
+	char error[OPTIONS_ERROR_MAX]; /* one sentence, after a failure */
+};
+
+/**
+ * Parses @argv. -EINVAL or -ENOMEM: options::error says why, in one sentence. Always to be followed
+ * by options_destroy().
+ */
+int options_parse(struct options *options, int argc, char **argv);
+void options_destroy(struct options *options);
+
+/** Text for --help. */
+const char *options_help(void);
+
+#endif /* ARSYNCFS_OPTIONS_H */

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session.c - the life of a mount.
+ *
+ *	open_all()	backing, checks, inode table, engine: nothing is visible yet
+ *	mount_it()	libfuse mounts; our own device number becomes known
+ *	serve()		background, threads, the loop until a signal or an unmount
+ *	end_jobs()	every job has called done() and so answered
+ *	close_all()	unmount, then take down what open_all() made, in reverse
+ *
+ * Threads start after the fork(2) into the background. BACKING is open before MOUNTPOINT is
+ * covered, and after that no path is used any more, so the two may be the same directory.
+ */
+#include "session.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "arsync/base.h"
+#include "caller.h"
+#include "mountinfo.h"
+#include "mountpoint.h"
+#include "ops.h"
+#include "trigger.h"
+
+#define FUSE_THREADS_MAX 32
+#define POOL_FDS_MAX 2048
+#define POOL_FDS_SHARE                                                                             \
+	4 /* of RLIMIT_NOFILE: one part for the pool, the rest for open files and copies */
+
+/*
+ * The soft limit is for select(2), which is not used here. Returns descriptors that the pool may
+ * keep.
+ */
+static unsigned raise_fd_limit(const struct log *log)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return POOL_FDS_MAX / 16; /* cannot fail on Linux; something small */
+	if (limit.rlim_cur < limit.rlim_max) {
+		struct rlimit raised = { .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
+
+		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+			limit = raised;
+		else
+			log_debug(log, "the limit of open files stays at %llu: %s",
+				  (unsigned long long)limit.rlim_cur, strerror(errno));
+	}
+	return (unsigned)MIN(limit.rlim_cur / POOL_FDS_SHARE, (rlim_t)POOL_FDS_MAX);
+}
+
+static double timeout_of(enum options_cache cache)
+{
+	switch (cache) {
+	case OPTIONS_CACHE_AUTO:
+		return 1;
+	case OPTIONS_CACHE_ALWAYS:
+		return 3600;
+	case OPTIONS_CACHE_NEVER:
+		return 0;
+	}
+	return 0;
+}
+
+static int open_backing(struct session *session)
+{
+	const char *path = session->options->backing;
+	int r;
+
+	r = backing_open(&session->backing, path, session->log);
+	if (r == -ENOTCONN)
+		log_error(session->log,
+			  "%s is a mount whose daemon is gone: unmount it with fusermount3 -u %s",
+			  path, path);
+	else if (r < 0)
+		log_error(session->log, "backing directory %s: %s", path, strerror(-r));
+	return r;
+}
+
+static int open_engine(struct session *session)
+{
+	struct engine_options options = session->options->engine;
+	int r;
+
+	options.log = session->log;
+	r = engine_new(&options, &session->engine);
+	if (r == -ENOSYS || r == -EPERM)
+		log_error(session->log,
+			  "io=uring: no io_uring on this kernel or in this container (%s)",
+			  strerror(-r));
+	else if (r < 0)
+		log_error(session->log, "cannot start the copy engine: %s", strerror(-r));
+	return r;
+}
+
+/* The fsname as an option: libfuse takes commas and backslashes apart. */
+static char *fsname_option(const char *backing)
+{
+	_cleanup_free_ char *absolute = realpath(backing, NULL);
+	const char *source = *backing == '/' || !absolute ? backing :
+							    absolute; /* fstab's own words stay */
+	char *option = malloc(strlen("-ofsname=") + 2 * strlen(source) + 1);
+	char *out;
+
+	if (!option)
+		return NULL;
+	out = stpcpy(option, "-ofsname=");
+	for (const char *in = source; *in; in++) {
+		if (*in == ',' || *in == '\\')
+			*out++ = '\\';
+		*out++ = *in;
+	}
+	*out = '\0';
+	return option;
+}
+
+static int open_fuse(struct session *session)
+{
+	const struct options *options = session->options;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	_cleanup_free_ char *fsname = NULL;
+	struct fuse_lowlevel_ops ops;
+	int r = 0;
+
+	/* libfuse consumes its arguments, and they are the options' */
+	for (int i = 0; i < options->fuse.argc && r == 0; i++)
+		r = fuse_opt_add_arg(&args, options->fuse.argv[i]);
+	if (r == 0 && !options->has_fsname) {
+		fsname = fsname_option(options->backing);
+		r = fsname ? fuse_opt_add_arg(&args, fsname) : -1;
+	}
+	ops_register(&ops);
+	if (r == 0)
+		session->fuse = fuse_session_new(&args, &ops, sizeof(ops), session);
+	fuse_opt_free_args(&args);
+	if (!session->fuse) {
+		log_error(session->log, "libfuse refuses the mount options: %s",
+			  session->sink->kept);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int open_all(struct session *session)
+{
+	unsigned fd_max = raise_fd_limit(session->log);
+	int r;
+
+	r = mountpoint_check(&session->backing, session->options->mountpoint, session->log,
+			     &session->mountpoint);
+	if (r < 0)
+		return r;
+	r = inode_table_new(&session->backing, fd_max, &session->inodes);
+	if (r < 0) {
+		log_error(session->log, "cannot identify files below %s: %s",
+			  session->options->backing, strerror(-r));
+		return r;
+	}
+	r = open_engine(session);
+	if (r < 0)
+		return r;
+	logsink_keep(session->sink, true);
+	r = open_fuse(session);
+	logsink_keep(session->sink, false);
+	return r;
+}
+
+static int mount_it(struct session *session)
+{
+	struct mountinfo info;
+	int r;
+
+	logsink_keep(session->sink, true);
+	r = fuse_session_mount(session->fuse, session->mountpoint);
+	session->sink->keep = false;
+	if (r < 0) {
+		log_error(session->log, "cannot mount on %s: %s", session->mountpoint,
+			  session->sink->kept[0] ? session->sink->kept :
+						   "libfuse does not say why");
+		return -EIO;
+	}
+	r = mountinfo_find_path(session->backing.proc_fd, session->mountpoint, &info);
+	if (r == 0 && mountinfo_is_fuse(&info))
+		session->backing.own_dev = info.dev;
+	else
+		log_warn(session->log,
+			 "cannot find the own mount in /proc/self/mountinfo: do not bind it "
+			 "into the backing directory");
+	return 0;
+}
+
+/* In the process that will serve, before it has threads. */
+static int enter_background(struct session *session)
+{
+	int r;
+
+	if (fuse_daemonize(session->options->foreground) < 0) {
+		log_error(session->log, "cannot go to the background");
+		return -EIO;
+	}
+	if (!session->options->foreground)
+		logsink_use_syslog(session->sink);
+	r = backing_enter_process(&session->backing);
+	if (r < 0)
+		log_error(session->log, "cannot use /proc/self/fd: %s", strerror(-r));
+	return r;
+}
+
+/*
+ * Every thread that libfuse starts descends from this one and inherits that it cannot keep setuid
+ * bits.
+ */
+static int prepare_threads(struct session *session)
+{
+	struct cred_thread *thread;
+	int r;
+
+	r = caller_thread(session, &thread);
+	if (r < 0)
+		return r;
+	r = trigger_start_watch(session);
+	if (r < 0)
+		log_error(session->log, "cannot start a thread: %s", strerror(-r));
+	return r;
+}
+
+static int loop(struct session *session)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int r;
+
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_max_threads(config, FUSE_THREADS_MAX);
+	fuse_loop_cfg_set_clone_fd(config, 0);
+	r = fuse_session_loop_mt(session->fuse, config);
+	fuse_loop_cfg_destroy(config);
+	/* Positive: a signal has ended it, as it should. */
+	if (r < 0)
+		log_error(session->log, "serving ended with an error: %s", strerror(-r));
+	return MIN(r, 0);
+}
+
+static int serve(struct session *session)
+{
+	int r;
+
+	r = enter_background(session);
+	if (r < 0)
+		return r;
+	r = prepare_threads(session);
+	if (r < 0)
+		return r;
+	log_info(session->log, "%s is mounted on %s", session->options->backing,
+		 session->mountpoint);
+	r = loop(session);
+	/*
+	 * Before the unmount, so that those who wait get an answer; their answers need the
+	 * connection.
+	 */
+	engine_drain(session->engine);
+	trigger_stop_watch(session);
+	log_info(session->log, "%s is unmounted", session->mountpoint);
+	return r;
+}
+
+static int mount_and_serve(struct session *session)
+{
+	int r;
+
+	/* Until the end of session_run(): a second SIGTERM must not leave a dead mount behind. */
+	if (fuse_set_signal_handlers(session->fuse) < 0)
+		return -EIO;
+	r = mount_it(session);
+	if (r < 0)
+		return r;
+	r = serve(session);
+	fuse_session_unmount(session->fuse);
+	return r;
+}
+
+int session_run(const struct options *options, struct logsink *sink)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	int r;
+
+	if (!session) {
+		log_error(&sink->log, "out of memory");
+		return EXIT_FAILURE;
+	}
+	session->options = options;
+	session->sink = sink;
+	session->log = &sink->log;
+	session->timeout = timeout_of(options->cache);
+	r = open_backing(session);
+	if (r < 0)
+		goto out;
+	r = caller_init(session);
+	if (r < 0) {
+		log_error(session->log, "no thread-specific data left: %s", strerror(-r));
+		goto out_backing;
+	}
+	r = open_all(session);
+	if (r == 0)
+		r = mount_and_serve(session);
+
+	engine_free(session->engine);
+	inode_table_free(session->inodes);
+	if (session->fuse) {
+		fuse_remove_signal_handlers(session->fuse);
+		fuse_session_destroy(session->fuse);
+	}
+	free(session->mountpoint);
+	caller_destroy(session);
+out_backing:
+	backing_close(&session->backing);
+out:
+	free(session);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

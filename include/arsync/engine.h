@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine.h - the copy engine: specs in, progress and results out.
+ *
+ * An engine owns a dispatcher and up to one worker thread a core, each with an io_uring of its own.
+ * Requests are jobs: a range of one file to a range of another (copy_spec), or a whole tree (tree_spec).
+ *
+ *	struct job *job;
+ *	int r = engine_copy_range(engine, &spec, &job);	// prepared, nothing runs yet
+ *	job_start(job);					// from now on done() will be called, once
+ *	...
+ *	job_unref(job);					// the caller's reference
+ *
+ * The engine knows nothing of FUSE. All functions may be called from any thread; none of them waits for
+ * I/O except engine_free() and engine_drain(). Sizes and offsets are bytes, times are CLOCK_MONOTONIC.
+ */
+#ifndef ARSYNC_ENGINE_H
+#define ARSYNC_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arsync/cred.h"
+#include "arsync/log.h"
+
+struct engine;
+struct job;
+
+enum engine_io {
+	ENGINE_IO_AUTO,	 /* io_uring; without it, sync and one warning */
+	ENGINE_IO_URING, /* io_uring or an error */
+	ENGINE_IO_SYNC,	 /* pread/pwrite on the workers: fallback and debugging aid */
+};
+
+enum engine_reflink {
+	ENGINE_REFLINK_AUTO,   /* clone where the file system can, else copy */
+	ENGINE_REFLINK_ALWAYS, /* clone or fail */
+	ENGINE_REFLINK_NEVER,  /* copy the bytes */
+};
+
+enum engine_fsync {
+	ENGINE_FSYNC_NEVER,
+	ENGINE_FSYNC_FILE, /* each file is on stable storage before its job ends */
+	ENGINE_FSYNC_TREE, /* and each directory of a tree copy, before and after it appears */
+};
+
+/* Bounds that callers may show to users. */
+#define ENGINE_WORKERS_MAX 256
+#define ENGINE_QUEUE_DEPTH_MAX 64
+#define ENGINE_BLOCK_SIZE_MIN (64 * 1024)
+#define ENGINE_BLOCK_SIZE_MAX (16 * 1024 * 1024)
+#define ENGINE_DEPTH_MAX 6
+#define ENGINE_DEPTH_AUTO (-1)
+
+struct engine_options {
+	unsigned workers;     /* 0: the cores the process may use */
+	unsigned queue_depth; /* buffers a worker, each of block_size; 0: default */
+	uint32_t block_size;  /* bytes of one read and write, a multiple of 4096; 0: default */
+	int depth;	      /* 2^depth regions of a file run at once; ENGINE_DEPTH_AUTO */
+	enum engine_io io;
+	enum engine_reflink reflink;
+	enum engine_fsync fsync;
+	const struct log *log; /* borrowed for the engine's life; may be NULL */
+};
+
+/** Fills in the defaults. */
+void engine_options_init(struct engine_options *options);
+
+/**
+ * Sets one option from text, as on a command line: workers, queue_depth, block_size (suffixes K, M, G),
+ * depth, reflink, io, fsync. -ENOENT: no option of that name; -EINVAL: @error says in words what is expected.
+ */
+int engine_options_set(struct engine_options *options, const char *name, const char *value,
+		       char *error, size_t error_size);
+
+/**
+ * Makes an engine. Starts no thread: workers and their rings come when first needed.
+ * -EINVAL: an option is out of bounds; -ENOSYS or -EPERM: ENGINE_IO_URING and this kernel or container
+ * has none; -ENOMEM.
+ */
+int engine_new(const struct engine_options *options, struct engine **ret);
+
+/** Cancels every job, waits until all of them have called done(), and stops accepting new ones. */
+void engine_drain(struct engine *engine);
+
+/** Drains, ends the workers and frees. Accepts NULL. No job may be started any more. */
+void engine_free(struct engine *engine);
+
+/* How bytes were copied. */
+enum copy_way {
+	COPY_WAY_CLONE, /* FICLONERANGE: the file system shares the blocks */
+	COPY_WAY_RING,	/* read and written through an io_uring */
+	COPY_WAY_SYNC,	/* read and written by the sync method */
+	COPY_WAY_HOLE,	/* nothing to copy: a hole was kept */
+	COPY_WAY_COUNT,
+};
+
+/** "clone", "ring", "sync", "hole". */
+const char *copy_way_name(enum copy_way way);
+
+struct job_result {
+	int error; /* 0 or -errno; -ECANCELED after job_cancel() */
+	/*
+	 * copy_spec: the contiguous prefix that was copied; if it is not 0, error is 0 (as copy_file_range(2)
+	 * does: who asks again for the rest gets the error).
+	 * tree_spec: bytes of all files copied.
+	 */
+	uint64_t bytes;
+	uint64_t bytes_by_way[COPY_WAY_COUNT];
+	uint64_t files;	      /* tree_spec: regular files */
+	uint64_t directories; /* tree_spec */
+	uint64_t others; /* tree_spec: symbolic links, FIFOs, sockets, devices, further hard links */
+	/* tree_spec with error: what failed. Valid during done() only; "" when not known. */
+	const char *failed_path; /* relative to the source's root */
+	const char *failed_call;
+};
+
+/**
+ * Called exactly once a started job, from a worker's thread (or from job_start() when the job could not be
+ * run at all), with no lock held. Must not block for long: it keeps a worker from copying.
+ */
+typedef void (*job_done_fn)(struct job *job, const struct job_result *result, void *userdata);
+
+/** One range of one file to another, or to a range of the same file that does not overlap. */
+struct copy_spec {
+	int src_fd; /* open for reading; borrowed until done() returns */
+	int dst_fd; /* open for writing, without O_APPEND; borrowed until done() returns */
+	uint64_t src_offset;
+	uint64_t dst_offset;
+	uint64_t length; /* ends early, without error, at the source's end of file */
+	/*
+	 * 0: run to the end. Otherwise the job stops after about so many milliseconds, once something was
+	 * copied, and answers with what it has: who serves copy_file_range(2) must not keep the caller.
+	 */
+	unsigned answer_within_ms;
+	struct cred *cred; /* a reference is taken; NULL: as the daemon, but without CAP_FSETID */
+	job_done_fn done;
+	void *userdata;
+};
+
+/**
+ * Prepares a copy of one range. -EINVAL: ranges of one file overlap, or reach beyond INT64_MAX;
+ * -ESHUTDOWN: the engine is draining; -ENOMEM, or -errno of fstat(2).
+ */
+int engine_copy_range(struct engine *engine, const struct copy_spec *spec, struct job **ret);
+
+/** A file or directory, with everything below it, to a name that does not exist yet. */
+struct tree_spec {
+	int src_fd;	      /* O_PATH is enough; duplicated */
+	int dst_parent_fd;    /* O_PATH is enough; duplicated */
+	const char *dst_name; /* one component; copied */
+	struct cred *
+		cred; /* who asks: all is done with this identity. A reference is taken. NULL: the daemon */
+	job_done_fn done;
+	void *userdata;
+};
+
+/**
+ * Prepares a tree copy: directories, regular files, symbolic links, hard links, FIFOs, sockets and
+ * devices with owner, mode, times and extended attributes. The copy grows under a hidden name beside
+ * @dst_name and takes its name as the last step: it appears whole or not at all.
+ * -EINVAL: a bad name; -ESHUTDOWN; -ENOMEM; -errno of fcntl(2). All else comes with done(): -EEXIST, the
+ * name is taken; -EINVAL, it lies inside the source; errors of the file systems.
+ */
+int engine_copy_tree(struct engine *engine, const struct tree_spec *spec, struct job **ret);
+
+struct job *job_ref(struct job *job);
+/** Accepts NULL. */
+void job_unref(struct job *job);
+
+/** Queues a prepared job. Once only. */
+void job_start(struct job *job);
+
+/**
+ * Asks a job to stop: nothing new is submitted, what is in flight is waited for, then done() runs with
+ * -ECANCELED (or, for a copy_spec, with the prefix). Returns at once. Harmless on a job that has ended, and
+ * before job_start(), which then ends it without a byte copied.
+ */
+void job_cancel(struct job *job);
+
+struct job_progress {
+	uint64_t bytes;	      /* copied so far, in any order; never falls */
+	uint64_t bytes_total; /* as far as known: grows while a tree is walked */
+	uint64_t files;
+	uint64_t files_total;
+	bool ended;
+};
+
+void job_get_progress(const struct job *job, struct job_progress *ret);
+
+/* Counters since engine_new(). */
+struct engine_stats {
+	uint64_t jobs_started;
+	uint64_t jobs_ended;
+	uint64_t jobs_failed; /* ended with an error other than -ECANCELED */
+	uint64_t jobs_cancelled;
+	uint64_t ways[COPY_WAY_COUNT];	/* pieces of work done each way */
+	uint64_t bytes[COPY_WAY_COUNT]; /* bytes done each way */
+	uint64_t files;			/* regular files made by tree copies */
+	uint64_t io_uring_enters;	/* system calls io_uring_enter */
+	unsigned workers;		/* started so far */
+	const char *io;			/* "uring", "sync", or "none yet" */
+};
+
+void engine_get_stats(const struct engine *engine, struct engine_stats *ret);
+
+#endif /* ARSYNC_ENGINE_H */

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# What mount tests use. `run` gives every test program this environment:
+#
+#   BACKING   an empty directory, mirrored at MNT by a freshly started arsyncfs
+#   MNT       the mountpoint
+#   SCRATCH   an empty directory on the same file system, outside of BACKING: what the raw file
+#             system does, to compare with
+#   FSTYPE    ext4, xfs, btrfs or tmpfs
+#   IO        uring, sync, or empty for arsyncfs's own choice
+#   RUN_DIR   a private directory (not on the tested file system) that is removed afterwards
+#   ARSYNCFS, ARSYNC   the programs
+#
+#   TEST_LIB  this file
+#
+# A test in shell begins with `. "$TEST_LIB"`, makes checks, and just ends. It fails when a check
+# failed, when it made none, or when it ended with a non-zero status. No `set -e` is needed.
+
+# --- Checks ---------------------------------------------------------------------------------------
+
+checks_made=0
+checks_failed=0
+
+pass() {
+	checks_made=$((checks_made + 1))
+	echo "ok $checks_made - $1"
+}
+
+# fail DESCRIPTION [DETAILS]
+fail() {
+	checks_made=$((checks_made + 1))
+	checks_failed=$((checks_failed + 1))
+	echo "not ok $checks_made - $1"
+	[[ -z ${2-} ]] || printf '%s\n' "$2" | sed 's/^/    /'
+}
+
+# check DESCRIPTION COMMAND...: COMMAND must succeed.
+check() {
+	local description=$1 output status=0
+	shift
+	output=$("$@" 2>&1) || status=$?
+	if ((status == 0)); then
+		pass "$description"
+	else
+		fail "$description" "$* ended with $status: $output"
+	fi
+}
+
+# check_fails DESCRIPTION TEXT COMMAND...: COMMAND must fail and say TEXT, which is what the C locale
+# calls the errno, for instance "File exists".
+check_fails() {
+	local description=$1 text=$2 output status=0
+	shift 2
+	output=$(LC_ALL=C "$@" 2>&1) || status=$?
+	if ((status == 0)); then
+		fail "$description" "$* succeeded: $output"
+	elif [[ $output == *"$text"* ]]; then
+		pass "$description"
+	else
+		fail "$description" "$* should have said '$text', it said: $output"
+	fi
+}
+
+# check_equal DESCRIPTION EXPECTED ACTUAL
+check_equal() {
+	if [[ $2 == "$3" ]]; then
+		pass "$1"
+	else
+		fail "$1" "$(diff <(echo "$2") <(echo "$3") | head -n 20)"
+	fi
+}
+
+# tree_list DIRECTORY: everything that a copy of a tree must keep. One line a file: type, mode, owner,
+# links, nanosecond mtime, name, target of a symbolic link, size; then all xattrs, ACLs among them.
+tree_list() {
+	(
+		cd "$1" || exit
+		find . -printf '%y %m %U:%G %n %T@ %p -> %l' \
+			\( -type d -printf '\n' -o -printf ' %s\n' \) | sort
+		getfattr --recursive --physical --dump --encoding=hex --match=- . 2>/dev/null |
+			grep -v '^# file: \.$' | sort
+	)
+}
+
+# check_same_tree DESCRIPTION A B: content and everything in tree_list.
+check_same_tree() {
+	check "$1: content" diff -r --no-dereference "$2" "$3"
+	check_equal "$1: metadata" "$(tree_list "$2")" "$(tree_list "$3")"
+}
+
+# skip REASON: ends the test; it counts as skipped.
+skip() {
+	echo "SKIP: $1"
+	skipped=true
+	exit 77
+}
+
+# need COMMAND...: skips the test where one is missing.
+need() {
+	local command
+	for command; do
+		command -v "$command" >/dev/null || skip "no $command on this machine"
+	done
+}
+
+checks_end() {
+	local status=$1
+	[[ -z ${skipped-} ]] || exit 77
+	((status == 0)) || echo "the test ended with status $status"
+	((checks_made > 0)) || echo "the test made no check"
+	((status == 0 && checks_made > 0 && checks_failed == 0)) || exit 1
+}
+
+# --- Processes ------------------------------------------------------------------------------------
+
+# bounded SECONDS COMMAND...: like timeout(1), but comes back (with 124) even from a COMMAND that
+# hangs in the kernel.
+bounded() {
+	local end=$((SECONDS + $1)) pid
+	shift
+	"$@" &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		if ((SECONDS > end)); then
+			disown "$pid" # no message about its end
+			kill -KILL "$pid" 2>/dev/null
+			return 124
+		fi
+		sleep 0.02
+	done
+	wait "$pid"
+}
+
+# wait_until SECONDS COMMAND...: until COMMAND succeeds.
+wait_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS <= end)) || return 1
+		sleep 0.02
+	done
+}
+
+# --- File systems ---------------------------------------------------------------------------------
+
+is_mounted() { awk -v at="$1" '$5 == at { found = 1 } END { exit !found }' /proc/self/mountinfo; }
+
+# fs_make NAME TYPE SIZE: a file system (SIZE as 64M, 2G ...), to be mounted with fs_mount once. Skips
+# the test where that is not possible.
+fs_make() {
+	local name=$1 type=$2 size=$3 image=$RUN_DIR/$1.img said
+	echo "$type $size" >"$RUN_DIR/$name.fs"
+	[[ $type != tmpfs ]] || return 0
+	command -v "mkfs.$type" >/dev/null || skip "no mkfs.$type on this machine"
+	truncate -s "$size" "$image" || skip "cannot make a file of $size in $RUN_DIR"
+	local -a command
+	# shellcheck disable=SC2054 # the commas belong to mkfs
+	case $type in
+	ext4) command=(mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1) ;;
+	xfs) command=(mkfs.xfs -q -f) ;;
+	btrfs) command=(mkfs.btrfs -q -f) ;;
+	*) skip "unknown file system '$type'" ;;
+	esac
+	said=$("${command[@]}" "$image" 2>&1) || skip "mkfs.$type failed: ${said%%$'\n'*}"
+}
+
+# fs_mount NAME DIRECTORY [OPTIONS]: mounts what fs_make made. The image's name goes away at once, so
+# that nothing remains of it, however the test ends.
+fs_mount() {
+	local type size said image=$RUN_DIR/$1.img
+	read -r type size <"$RUN_DIR/$1.fs"
+	local options=${3-}
+	mkdir -p "$2"
+	case $type in
+	tmpfs)
+		said=$(mount -t tmpfs -o "size=$size,mode=0755${options:+,$options}" tmpfs "$2" 2>&1) ||
+			skip "cannot mount a tmpfs here: $said"
+		return
+		;;
+	# No background initialisation of inode tables while we test.
+	ext4) options=noinit_itable${options:+,$options} ;;
+	esac
+	said=$(mount -t "$type" -o "loop${options:+,$options}" "$image" "$2" 2>&1) ||
+		skip "cannot mount $type through a loop device here: ${said%%$'\n'*}"
+	rm -f "$image"
+}
+
+# --- arsyncfs -------------------------------------------------------------------------------------
+
+# The state of the daemon at $MNT: $MNT.pid, $MNT.exit (its exit status, once it has ended), $MNT.log.
+
+daemon_pid() { cat "$MNT.pid"; }
+daemon_ended() { [[ -s $MNT.exit ]]; } # (written in one piece)
+mounted_or_ended() { is_mounted "$MNT" || daemon_ended; }
+
+# mount_start [OPTION]...: starts arsyncfs at $MNT on $BACKING with these options besides those of
+# `run`, and waits until it is mounted. $BACKING and $MNT (below $RUN_DIR) may be changed for a second.
+mount_start() {
+	local -a options=()
+	[[ -z ${IO-} ]] || options+=("--io=$IO")
+	[[ -z ${MOUNT_OPTIONS-} ]] || mapfile -t -O ${#options[@]} options <<<"$MOUNT_OPTIONS"
+	mkdir -p "$MNT"
+	rm -f "$MNT.pid" "$MNT.exit"
+	: >>"$MNT.log"
+	# In a session of its own: what ends the test must not end the daemon. The shell around it is
+	# there to keep its exit status.
+	# shellcheck disable=SC2016 # expanded by that shell
+	setsid bash -c '
+		mnt=$1; shift
+		"$@" >>"$mnt.log" 2>&1 &
+		echo $! >"$mnt.pid"
+		wait $!
+		echo $? >"$mnt.exit"
+	' - "$MNT" "$ARSYNCFS" -f "${options[@]}" "$@" "$BACKING" "$MNT" </dev/null >/dev/null 2>&1 &
+	wait_until 20 mounted_or_ended
+	if is_mounted "$MNT" && ! daemon_ended; then
+		return 0
+	fi
+	echo "arsyncfs did not mount; its log:"
+	cat "$MNT.log"
+	return 1
+}
+
+# mount_stop: unmounts $MNT and waits for the daemon's end. Fails, and says why, when the mount was
+# busy or stuck or when the daemon did not end with 0. (A test that kills its daemon removes $MNT.pid.)
+mount_stop() {
+	local trouble='' end=$((SECONDS + 2))
+	while is_mounted "$MNT" && ! bounded 10 umount "$MNT" 2>"$MNT.umount"; do
+		# Something may still be on its way out, a killed test for instance.
+		sleep 0.1
+		if ((SECONDS > end)); then
+			trouble=$(cat "$MNT.umount")
+			trouble=${trouble:-"umount of $MNT did not answer"}
+			break
+		fi
+	done
+	[[ -e $MNT.pid ]] || return 0
+	if [[ -z $trouble ]] && ! wait_until 15 daemon_ended; then
+		trouble="arsyncfs was still running 15 s after the unmount"
+	fi
+	[[ -z $trouble ]] || mount_kill
+	if [[ -z $trouble && $(cat "$MNT.exit") != 0 ]]; then
+		trouble="arsyncfs ended with status $(cat "$MNT.exit")"
+	fi
+	rm -f "$MNT.pid"
+	[[ -n $trouble ]] || return 0
+	echo "$trouble"
+	return 1
+}
+
+# mount_kill: whatever it takes. Aborting the connection frees every process that waits for the daemon.
+mount_kill() {
+	mount_abort
+	umount --lazy "$MNT" 2>/dev/null
+	daemon_ended || kill -TERM "$(daemon_pid)" 2>/dev/null
+	wait_until 5 daemon_ended || kill -KILL "$(daemon_pid)" 2>/dev/null
+	wait_until 5 daemon_ended
+}
+
+# mount_abort: aborts the FUSE connection of $MNT. Its number is the minor number of the mount's device.
+mount_abort() {
+	local minor
+	minor=$(awk -v at="$MNT" '$5 == at { split($3, device, ":"); print device[2] }' \
+		/proc/self/mountinfo | tail -n 1)
+	[[ -n $minor ]] || return 0
+	mkdir -p "$RUN_DIR/fusectl"
+	is_mounted "$RUN_DIR/fusectl" || mount -t fusectl none "$RUN_DIR/fusectl" || return
+	echo 1 >"$RUN_DIR/fusectl/$minor/abort"
+}
+
+# The program that sources this is a test, unless it is `run`.
+[[ -n ${TEST_RUNNER-} ]] || trap 'checks_end $?' EXIT

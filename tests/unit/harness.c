@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * harness.c - see harness.h.
+ */
+#include "harness.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "arsync/base.h"
+#include "io_method.h"
+
+int harness_setup(void **state)
+{
+	const char *method = *state;
+	char error[128];
+	struct harness *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -1;
+	h->dir.fd = -1;
+	engine_options_init(&h->options);
+	h->options.workers = 2;
+	h->options.queue_depth = 2;
+	h->options.block_size = TEST_BLOCK;
+	h->options.depth = 2;
+	h->options.reflink = ENGINE_REFLINK_NEVER;
+	if (engine_options_set(&h->options, "io", method, error, sizeof(error)) < 0 ||
+	    test_dir_make(&h->dir) < 0) {
+		print_error("no harness: %s\n", strerror(errno));
+		test_dir_remove(&h->dir);
+		free(h);
+		return -1;
+	}
+	*state = h;
+	return 0;
+}
+
+int harness_teardown(void **state)
+{
+	struct harness *h = *state;
+	bool hung = h->hung;
+
+	for (unsigned i = 0; i < h->n_runs; i++)
+		sem_post(&h->runs[i].gate);
+	harness_engine_free(h);
+	test_dir_remove(&h->dir);
+	for (unsigned i = 0; i < h->n_runs && !hung; i++) {
+		job_unref(h->runs[i].job);
+		sem_destroy(&h->runs[i].ended);
+		sem_destroy(&h->runs[i].gate);
+	}
+	if (!hung)
+		free(h);
+	return 0;
+}
+
+bool harness_skips_all(int argc, char **argv)
+{
+	return argc > 1 && strstr(argv[1], "(uring)") && io_ring_probe() < 0;
+}
+
+struct harness *harness_of(void **state)
+{
+	struct harness *h = *state;
+	int r = h->options.io == ENGINE_IO_URING ? io_ring_probe() : 0;
+
+	if (r < 0) {
+		print_message("no io_uring here: %s\n", strerror(-r));
+		skip();
+	}
+	return h;
+}
+
+struct engine *harness_engine(struct harness *h)
+{
+	if (!h->engine)
+		assert_int_equal(engine_new(&h->options, &h->engine), 0);
+	return h->engine;
+}
+
+void harness_engine_free(struct harness *h)
+{
+	struct engine *engine = TAKE_PTR(h->engine);
+
+	if (!h->hung)
+		engine_free(engine);
+}
+
+/* On a worker's thread, so it only records. */
+static void run_done(struct job *job, const struct job_result *result, void *userdata)
+{
+	struct run *run = userdata;
+
+	(void)job;
+	run->result = *result;
+	run->result.failed_path = NULL; /* valid only now */
+	run->result.failed_call = NULL;
+	run->order = __atomic_add_fetch(run->ends, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&run->done_calls, 1, __ATOMIC_RELAXED);
+	sem_post(&run->ended);
+	if (run->gated)
+		(void)test_sem_wait(&run->gate); /* then the test has failed already */
+}
+
+struct run *harness_prepare(struct harness *h, struct copy_spec spec)
+{
+	struct run *run = &h->runs[h->n_runs];
+
+	assert_true(h->n_runs < HARNESS_RUNS_MAX);
+	spec.done = run_done;
+	spec.userdata = run;
+	assert_int_equal(engine_copy_range(harness_engine(h), &spec, &run->job), 0);
+	assert_int_equal(sem_init(&run->ended, 0, 0), 0);
+	assert_int_equal(sem_init(&run->gate, 0, 0), 0);
+	run->ends = &h->ends;
+	h->n_runs++;
+	return run;
+}
+
+struct run *harness_start(struct harness *h, struct copy_spec spec)
+{
+	struct run *run = harness_prepare(h, spec);
+
+	job_start(run->job);
+	return run;
+}
+
+const struct job_result *harness_wait(struct harness *h, struct run *run)
+{
+	if (!test_sem_wait(&run->ended)) {
+		h->hung = true;
+		fail_msg("the job has not ended in %d s", TEST_WAIT_S);
+	}
+	return &run->result;
+}
+
+const struct job_result *harness_copy(struct harness *h, struct copy_spec spec)
+{
+	return harness_wait(h, harness_start(h, spec));
+}
+
+bool harness_wait_progress(struct harness *h, struct run *run)
+{
+	struct timespec now;
+	time_t deadline;
+	struct job_progress progress;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+	deadline = now.tv_sec + TEST_WAIT_S;
+	do {
+		job_get_progress(run->job, &progress);
+		if (progress.ended)
+			return false;
+		(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (progress.bytes == 0 && now.tv_sec < deadline);
+	if (progress.bytes == 0) {
+		h->hung = true;
+		fail_msg("the job has not copied anything in %d s", TEST_WAIT_S);
+	}
+	return true;
+}
+
+struct engine_stats harness_stats(struct harness *h)
+{
+	struct engine_stats stats;
+
+	engine_get_stats(harness_engine(h), &stats);
+	return stats;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * harness.h - an engine whose jobs are run and waited for, and the directory they work in.
+ *
+ * All for the main thread. A job that does not end fails its test; what it uses is leaked then, so that
+ * the tests behind it still run.
+ */
+#ifndef UNIT_HARNESS_H
+#define UNIT_HARNESS_H
+
+#include "support.h"
+
+#include "arsync/engine.h"
+
+#define TEST_EXIT_SKIPPED 77	  /* to meson test and automake */
+#define TEST_BLOCK (64 * 1024ULL) /* the harness's block_size */
+
+/* One job, and what became of it. */
+struct run {
+	struct job *job;
+	sem_t ended; /* posted by done() */
+	sem_t gate;  /* with gated: done() waits here, and its worker with it */
+	bool gated;
+	unsigned done_calls;	  /* atomic */
+	unsigned order;		  /* the how-manieth to end, from 1 */
+	unsigned *ends;		  /* atomic: counts them */
+	struct job_result result; /* read after ended */
+};
+
+#define HARNESS_RUNS_MAX 1024
+
+/* An engine, a directory, and runs. */
+struct harness {
+	struct test_dir dir;
+	struct engine_options options; /* for harness_engine() */
+	struct engine *engine;	       /* NULL: not made yet */
+	bool hung;		       /* a job did not end: what it uses is not freed */
+	unsigned n_runs;
+	unsigned ends; /* atomic */
+	struct run runs[HARNESS_RUNS_MAX];
+};
+
+/**
+ * cmocka's set-up: *state is the name of the io method before and the harness afterwards. Two workers,
+ * blocks of TEST_BLOCK, four regions at once, no reflinks.
+ */
+int harness_setup(void **state);
+int harness_teardown(void **state);
+
+/** Whether all tests that main()'s arguments choose need an io method that is not to be had. */
+bool harness_skips_all(int argc, char **argv);
+
+/** The harness; skips the test where its io method is not to be had. */
+struct harness *harness_of(void **state);
+
+/** Makes the engine of harness::options, if it is not made. */
+struct engine *harness_engine(struct harness *harness);
+/** Drains and frees it. */
+void harness_engine_free(struct harness *harness);
+
+/** engine_copy_range(); fails the test on an error. spec::done and userdata are filled in. */
+struct run *harness_prepare(struct harness *harness, struct copy_spec spec);
+struct run *harness_start(struct harness *harness, struct copy_spec spec);
+/** Waits for the end. */
+const struct job_result *harness_wait(struct harness *harness, struct run *run);
+/** All of it. */
+const struct job_result *harness_copy(struct harness *harness, struct copy_spec spec);
+
+/** Waits until the job has copied something or has ended; false: it has ended. */
+bool harness_wait_progress(struct harness *harness, struct run *run);
+
+struct engine_stats harness_stats(struct harness *harness);
+
+/** For a table of struct CMUnitTest: @function under both io methods. */
+#define TEST_WITH_METHOD(function, method)                                                         \
+	{                                                                                          \
+#function " (" method ")", function, harness_setup, harness_teardown,              \
+			(void *)(uintptr_t)method                                                  \
+	}
+#define TEST_BOTH_METHODS(function)                                                                \
+	TEST_WITH_METHOD(function, "uring"), TEST_WITH_METHOD(function, "sync")
+
+#endif /* UNIT_HARNESS_H */

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * support.c - see support.h.
+ */
+#include "support.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arsync/base.h"
+
+#define BUFFER_SIZE (256 * 1024)
+
+void test_begin(int argc, char **argv)
+{
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	(void)alarm(TEST_PROGRAM_S); /* there was none before */
+}
+
+bool test_sem_wait(sem_t *semaphore)
+{
+	struct timespec deadline;
+
+	if (clock_gettime(CLOCK_REALTIME, &deadline) < 0)
+		return false;
+	deadline.tv_sec += TEST_WAIT_S;
+	return RETRY_EINTR(sem_timedwait(semaphore, &deadline)) == 0;
+}
+
+void test_sleep_ms(unsigned ms)
+{
+	struct timespec time = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	(void)nanosleep(&time, NULL); /* a shorter sleep does no harm */
+}
+
+int test_dir_make(struct test_dir *dir)
+{
+	const char *parent = getenv("TMPDIR");
+	int n;
+
+	dir->n_fds = 0;
+	dir->fd = -1;
+	n = snprintf(dir->path, sizeof(dir->path), "%s/arsync-unit-XXXXXX",
+		     parent && *parent ? parent : "/var/tmp");
+	if (n < 0 || (size_t)n >= sizeof(dir->path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	if (!mkdtemp(dir->path))
+		return -1;
+	dir->fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dir->fd < 0 ? -1 : 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void test_dir_remove(struct test_dir *dir)
+{
+	if (dir->fd < 0)
+		return;
+	for (unsigned i = 0; i < dir->n_fds; i++)
+		close_keep_errno(dir->fds[i]);
+	dir->n_fds = 0;
+	close_keep_errno(TAKE_FD(dir->fd));
+	if (nftw(dir->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
+		print_error("%s is left behind: %s\n", dir->path, strerror(errno));
+}
+
+int test_dir_keep(struct test_dir *dir, int fd)
+{
+	if (fd < 0)
+		fail_msg("no file: %s", strerror(errno));
+	if (dir->n_fds == TEST_DIR_FDS_MAX) {
+		close_keep_errno(fd);
+		fail_msg("a test opens more than %d files", TEST_DIR_FDS_MAX);
+	}
+	dir->fds[dir->n_fds++] = fd;
+	return fd;
+}
+
+int test_dir_open(struct test_dir *dir, const char *name, int flags)
+{
+	return test_dir_keep(dir, openat(dir->fd, name, flags | O_CREAT | O_CLOEXEC, 0644));
+}
+
+int test_dir_file(struct test_dir *dir, bool in_memory)
+{
+	char name[32];
+	int fd;
+
+	if (in_memory)
+		return test_dir_keep(dir, memfd_create("arsync-unit", MFD_CLOEXEC));
+	(void)snprintf(name, sizeof(name), "unnamed-%u", dir->n_fds); /* fits */
+	fd = test_dir_open(dir, name, O_RDWR | O_EXCL);
+	assert_int_equal(unlinkat(dir->fd, name, 0), 0);
+	return fd;
+}
+
+static uint64_t pattern_word(unsigned seed, uint64_t index)
+{
+	uint64_t x = index * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)(seed + 1) * 0x7f4a7c15;
+
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	return x ^ (x >> 31);
+}
+
+/* @size bytes of the pattern from @at on. */
+static void fill(uint8_t *buffer, size_t size, unsigned seed, uint64_t at)
+{
+	while (size > 0) {
+		uint64_t word = pattern_word(seed, at / 8);
+		size_t skip = at % 8;
+		size_t n = MIN(size, 8 - skip);
+
+		memcpy(buffer, (uint8_t *)&word + skip, n);
+		buffer += n;
+		size -= n;
+		at += n;
+	}
+}
+
+void test_write_pattern(int fd, uint64_t at, uint64_t length, unsigned seed)
+{
+	static uint8_t buffer[BUFFER_SIZE]; /* the main thread's */
+
+	for (uint64_t end = at + length; at < end;) {
+		size_t n = (size_t)MIN(end - at, (uint64_t)BUFFER_SIZE);
+
+		fill(buffer, n, seed, at);
+		assert_int_equal(pwrite(fd, buffer, n, (off_t)at), n);
+		at += n;
+	}
+}
+
+void test_punch(int fd, uint64_t at, uint64_t length)
+{
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)length) ==
+	    0)
+		return;
+	print_message("no holes on this file system: %s\n", strerror(errno));
+	skip();
+}
+
+uint64_t test_size(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return (uint64_t)st.st_size;
+}
+
+uint64_t test_allocated(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* Compares @fd at @at with @expected; fails the test at @file and @line. */
+static void check_bytes(int fd, uint64_t at, const uint8_t *expected, size_t n, const char *file,
+			int line)
+{
+	static uint8_t buffer[BUFFER_SIZE]; /* the main thread's */
+	ssize_t got = pread(fd, buffer, n, (off_t)at);
+
+	if (got != (ssize_t)n) {
+		print_error("read %zd of %zu bytes at offset %llu\n", got, n,
+			    (unsigned long long)at);
+		_fail(file, line);
+	}
+	if (memcmp(buffer, expected, n) == 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		if (buffer[i] == expected[i])
+			continue;
+		print_error("byte %llu is 0x%02x instead of 0x%02x\n", (unsigned long long)(at + i),
+			    buffer[i], expected[i]);
+		_fail(file, line);
+	}
+}
+
+void test_check_pattern(int fd, uint64_t at, uint64_t length, unsigned seed, uint64_t pattern_at,
+			const char *file, int line)
+{
+	static uint8_t expected[BUFFER_SIZE]; /* the main thread's */
+
+	for (uint64_t done = 0; done < length;) {
+		size_t n = (size_t)MIN(length - done, (uint64_t)BUFFER_SIZE);
+
+		fill(expected, n, seed, pattern_at + done);
+		check_bytes(fd, at + done, expected, n, file, line);
+		done += n;
+	}
+}
+
+void test_check_zeros(int fd, uint64_t at, uint64_t length, const char *file, int line)
+{
+	static const uint8_t expected[BUFFER_SIZE];
+
+	for (uint64_t end = at + length; at < end;) {
+		size_t n = (size_t)MIN(end - at, (uint64_t)BUFFER_SIZE);
+
+		check_bytes(fd, at, expected, n, file, line);
+		at += n;
+	}
+}

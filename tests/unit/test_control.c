@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_control.c - the values of the control attributes, as tables of input and outcome.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arsync/base.h"
+#include "control.h"
+
+/* Input with its length, so that it may contain NUL bytes. */
+#define TEXT(text) (text), sizeof(text) - 1
+
+struct fixture {
+	struct control_dest dest;
+	char reason[CONTROL_REASON_MAX];
+	char *text;
+};
+
+static int setup(void **state)
+{
+	*state = calloc(1, sizeof(struct fixture));
+	return *state ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	control_dest_destroy(&f->dest);
+	free(f->text);
+	free(f);
+	return 0;
+}
+
+static void test_classify_names(void **state)
+{
+	static const struct {
+		const char *name;
+		enum control_name expected;
+	} cases[] = {
+		{ "user.arsync.copy", CONTROL_COPY },
+		{ "user.arsync.stats", CONTROL_STATS },
+		{ "user.arsync.", CONTROL_UNKNOWN },
+		{ "user.arsync.copy2", CONTROL_UNKNOWN },
+		{ "user.arsync.COPY", CONTROL_UNKNOWN },
+		{ "user.arsync", CONTROL_NONE },
+		{ "user.arsyncx", CONTROL_NONE },
+		{ "trusted.arsync.copy", CONTROL_NONE },
+		{ "", CONTROL_NONE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(control_classify(cases[i].name), cases[i].expected);
+}
+
+static void test_parse_good(void **state)
+{
+	static const struct {
+		const char *value;
+		size_t size;
+		const char *path;
+		bool absolute;
+		bool into_directory;
+	} cases[] = {
+		{ TEXT("copy"), "copy", false, false },
+		{ TEXT("a/b"), "a/b", false, false },
+		{ TEXT("a//b"), "a/b", false, false },
+		{ TEXT("./a/./b"), "a/b", false, false },
+		{ TEXT("/mnt/a"), "mnt/a", true, false },
+		{ TEXT("//mnt///a"), "mnt/a", true, false },
+		{ TEXT("a/"), "a", false, true },
+		{ TEXT("a///"), "a", false, true },
+		{ TEXT("a/."), "a", false, true },
+		{ TEXT("."), "", false, true },
+		{ TEXT("/"), "", true, true },
+		{ TEXT("a\n"), "a", false, false },
+		{ TEXT("a\n\n\n"), "a", false, false },
+		{ TEXT("..."), "...", false, false },
+		{ TEXT("..a/b.."), "..a/b..", false, false },
+		{ TEXT("a."), "a.", false, false },
+		{ TEXT(" a b "), " a b ", false, false },
+		{ TEXT("key=value"), "key=value", false, false },
+		{ TEXT("\xff\xfe"), "\xff\xfe", false, false },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		print_message("case %zu\n", i);
+		assert_int_equal(
+			control_parse_dest(cases[i].value, cases[i].size, &f->dest, f->reason), 0);
+		assert_string_equal(f->dest.path, cases[i].path);
+		assert_int_equal(f->dest.absolute, cases[i].absolute);
+		assert_int_equal(f->dest.into_directory, cases[i].into_directory);
+		assert_string_equal(f->reason, "");
+		control_dest_destroy(&f->dest);
+	}
+}
+
+static void test_parse_bad(void **state)
+{
+	static const struct {
+		const char *value;
+		size_t size;
+		const char *says; /* part of the reason */
+	} cases[] = {
+		{ TEXT(""), "empty" },
+		{ TEXT("\n"), "empty" },
+		{ TEXT("\nfsync=file"), "empty" },
+		{ TEXT("\0"), "NUL" },
+		{ TEXT("a\0"), "NUL" },
+		{ TEXT("a\0b"), "NUL" },
+		{ TEXT("a\nx=\0"), "NUL" },
+		{ TEXT(".."), ".." },
+		{ TEXT("../a"), ".." },
+		{ TEXT("a/.."), ".." },
+		{ TEXT("a/../b"), ".." },
+		{ TEXT("/../mnt"), ".." },
+		{ TEXT("a/../"), ".." },
+		{ TEXT("a\nfsync=file"), "fsync" },
+		{ TEXT("a\nnonsense"), "nonsense" },
+		{ TEXT("a\n=x"), "\"\"" },
+		{ TEXT("a\n\nlate=1\n"), "late" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		print_message("case %zu\n", i);
+		assert_int_equal(control_parse_dest(cases[i].value, cases[i].size, &f->dest,
+						    f->reason),
+				 -EINVAL);
+		assert_non_null(strstr(f->reason, cases[i].says));
+		assert_null(f->dest.path);
+	}
+}
+
+/* "aaa...", @length long. */
+static char *letters(struct fixture *f, size_t length)
+{
+	free(f->text);
+	f->text = malloc(length + 1);
+	assert_non_null(f->text);
+	memset(f->text, 'a', length);
+	f->text[length] = '\0';
+	return f->text;
+}
+
+static void test_parse_long(void **state)
+{
+	struct fixture *f = *state;
+	char *text = letters(f, NAME_MAX);
+
+	assert_int_equal(control_parse_dest(text, NAME_MAX, &f->dest, f->reason), 0);
+	assert_int_equal(strlen(f->dest.path), NAME_MAX);
+	control_dest_destroy(&f->dest);
+
+	text = letters(f, NAME_MAX + 1);
+	assert_int_equal(control_parse_dest(text, NAME_MAX + 1, &f->dest, f->reason),
+			 -ENAMETOOLONG);
+
+	text = letters(f, PATH_MAX);
+	for (size_t i = 1; i < PATH_MAX; i += 2)
+		text[i] = '/';
+	assert_int_equal(control_parse_dest(text, PATH_MAX - 1, &f->dest, f->reason), 0);
+	control_dest_destroy(&f->dest);
+	assert_int_equal(control_parse_dest(text, PATH_MAX, &f->dest, f->reason), -ENAMETOOLONG);
+
+	text = letters(f, 3000); /* an option longer than any reason */
+	text[1] = '\n';
+	assert_int_equal(control_parse_dest(text, 3000, &f->dest, f->reason), -EINVAL);
+	assert_true(strlen(f->reason) < CONTROL_REASON_MAX);
+}
+
+static void test_below_mountpoint(void **state)
+{
+	static const struct {
+		const char *value;
+		const char *mountpoint;
+		const char *expected; /* NULL: not below */
+	} cases[] = {
+		{ "/mnt/a", "/mnt", "a" },     { "/mnt/a/b", "/mnt", "a/b" },
+		{ "/mnt/a/b", "/mnt/a", "b" }, { "/mnt", "/mnt", "" },
+		{ "/mnt/", "/mnt", "" },       { "/mntx/a", "/mnt", NULL },
+		{ "/mn", "/mnt", NULL },       { "/other", "/mnt", NULL },
+		{ "/", "/mnt", NULL },	       { "mnt/a", "/mnt", "mnt/a" },
+		{ "a", "/mnt", "a" },	       { "/a/b", "/", "a/b" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *below;
+
+		print_message("case %zu\n", i);
+		assert_int_equal(control_parse_dest(cases[i].value, strlen(cases[i].value),
+						    &f->dest, f->reason),
+				 0);
+		below = control_below(&f->dest, cases[i].mountpoint);
+		if (cases[i].expected)
+			assert_string_equal(below, cases[i].expected);
+		else
+			assert_null(below);
+		control_dest_destroy(&f->dest);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_classify_names),
+		cmocka_unit_test_setup_teardown(test_parse_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parse_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parse_long, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_below_mountpoint, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
