@@ -25,10 +25,9 @@ static void copy_job_done(struct file_copy *copy, const struct file_copy_result 
 		.failed_call = "",
 	};
 
-	(void)worker;
 	for (int way = 0; way < COPY_WAY_COUNT; way++)
 		result.bytes_by_way[way] = copied->bytes_by_way[way];
-	job_end(&self->job, &result);
+	job_end(&self->job, &result, worker);
 }
 
 static void copy_job_run(struct job *job, struct worker *worker)

@@ -132,8 +132,11 @@ void cred_thread_destroy(struct cred_thread *thread)
 	cred_unref(TAKE_PTR(thread->adopted));
 }
 
+/* -1 would mean "no change" to the kernel: the thread would go on as root. */
 static int set_ids(uid_t uid, gid_t gid, bool uid_first)
 {
+	if (uid == (uid_t)-1 || gid == (gid_t)-1)
+		return -EINVAL;
 	if (uid_first && syscall(SYS_setresuid, -1, uid, -1) < 0)
 		return negative_errno();
 	if (syscall(SYS_setresgid, -1, gid, -1) < 0)

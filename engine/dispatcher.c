@@ -85,6 +85,17 @@ static void set_waiting_locked(struct dispatcher *dispatcher, struct worker *wor
 		TAILQ_REMOVE(&dispatcher->waiting, worker, waiting_link);
 }
 
+static void set_will_pop_locked(struct dispatcher *dispatcher, struct worker *worker, bool will_pop)
+{
+	if (worker->will_pop == will_pop)
+		return;
+	worker->will_pop = will_pop;
+	if (will_pop)
+		dispatcher->n_will_pop++;
+	else
+		dispatcher->n_will_pop--;
+}
+
 /* A worker for one more task: one that waits, preferably with nothing in flight. */
 static struct worker *choose_waiting_locked(struct dispatcher *dispatcher)
 {
@@ -99,7 +110,7 @@ static struct worker *choose_waiting_locked(struct dispatcher *dispatcher)
 /* Whether the tasks queued are more than the calling worker will take by itself. */
 static bool wants_help_locked(const struct dispatcher *dispatcher, const struct worker *self)
 {
-	return dispatcher->n_ready > (self ? 1 : 0);
+	return dispatcher->n_ready > dispatcher->n_will_pop + (self && !self->will_pop ? 1 : 0);
 }
 
 /* Starts one more worker. The caller has set dispatcher::starting, so that nobody else does. */
@@ -175,6 +186,7 @@ struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker
 	task = dequeue_locked(dispatcher);
 	worker->has_popped = true;
 	worker->busy = busy;
+	set_will_pop_locked(dispatcher, worker, false);
 	set_waiting_locked(dispatcher, worker, task == NULL);
 	pthread_mutex_unlock(&dispatcher->lock);
 	return task;
@@ -184,6 +196,14 @@ void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker
 {
 	pthread_mutex_lock(&dispatcher->lock);
 	set_waiting_locked(dispatcher, worker, false);
+	set_will_pop_locked(dispatcher, worker, false);
+	pthread_mutex_unlock(&dispatcher->lock);
+}
+
+void dispatcher_will_pop(struct dispatcher *dispatcher, struct worker *worker)
+{
+	pthread_mutex_lock(&dispatcher->lock);
+	set_will_pop_locked(dispatcher, worker, true);
 	pthread_mutex_unlock(&dispatcher->lock);
 }
 

@@ -49,7 +49,8 @@ struct dispatcher {
 	TAILQ_HEAD(, worker) waiting;	 /* workers that would take a task */
 	struct worker **workers;	 /* max_workers; the first n_workers are started */
 	unsigned n_workers;
-	bool starting; /* a worker is being started; n_workers will grow */
+	unsigned n_will_pop; /* workers with will_pop */
+	bool starting;	     /* a worker is being started; n_workers will grow */
 	bool stopping;
 };
 
@@ -80,6 +81,9 @@ struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker
 
 /** @worker no longer waits for a task (it has no room, or goes away). */
 void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker);
+
+/** @worker will pop soon by itself. */
+void dispatcher_will_pop(struct dispatcher *dispatcher, struct worker *worker);
 
 bool dispatcher_is_stopping(struct dispatcher *dispatcher);
 

@@ -105,28 +105,36 @@ static void fsync_done(struct io_slot *slot)
 }
 
 /*
- * Cuts off what was written beyond the prefix, and what was preallocated and not used; makes the file longer
- * where it ends in a hole. Only this copy wrote there: the size is touched when it is what this copy made it.
+ * Cuts off what was written beyond the prefix, and what was preallocated and not used (ext4 and XFS free it when the
+ * file is truncated to the size that it has); makes the file longer where it ends in a hole. Nothing is cut
+ * where somebody else has made the file longer than this copy did.
  */
 static int set_size(struct file_copy *copy)
 {
-	uint64_t end = copy->spec.dst_offset + copy->prefix;
+	uint64_t end = copy->prefix > 0 ? copy->spec.dst_offset + copy->prefix : 0;
 	uint64_t want = MAX(end, copy->dst_size);
 	struct stat st;
+	uint64_t size;
+	int r = 0;
 
 	if (copy->prefix == 0 && copy->highest == 0)
 		return 0;
 	if (fstat(copy->spec.dst_fd, &st) < 0)
 		return negative_errno();
-	if (((uint64_t)st.st_size < want ||
-	     ((uint64_t)st.st_size > want && (uint64_t)st.st_size <= copy->highest)) &&
-	    RETRY_EINTR(ftruncate(copy->spec.dst_fd, (off_t)want)) < 0)
-		return negative_errno();
-	if (copy->preallocated_end > MAX(want, (uint64_t)st.st_size))
-		(void)fallocate(copy->spec.dst_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				(off_t)want,
-				(off_t)(copy->preallocated_end - want)); /* only space */
-	return 0;
+	size = (uint64_t)st.st_size;
+	if (size == want && copy->preallocated_end <= want)
+		return 0;
+	if (size > MAX(copy->highest, copy->dst_size))
+		return 0;
+	if (RETRY_EINTR(ftruncate(copy->spec.dst_fd, (off_t)want)) < 0)
+		r = negative_errno();
+	if (r < 0 && size < want && size > copy->spec.dst_offset) {
+		/* The hole at the end does not fit; the data before it does. */
+		copy->prefix = size - copy->spec.dst_offset;
+		copy->error = r;
+		r = 0;
+	}
+	return r;
 }
 
 static void finish(struct file_copy *copy, struct worker *worker)
@@ -321,24 +329,21 @@ static void plan_locked(struct file_copy *copy, struct worker *worker)
 	}
 }
 
-static void file_copy_advance(struct file_copy *copy, struct worker *worker)
+/*
+ * Goes on with the copy. The caller has set copy->planning, under the lock that is held: whoever has something to
+ * tell meanwhile leaves a note and goes. The flag is never cleared at the end, so that it comes once.
+ */
+static void advance_locked(struct file_copy *copy, struct worker *worker)
 {
 	bool ended;
 
-	pthread_mutex_lock(&copy->lock);
-	if (copy->planning) {
-		copy->again = true;
-		pthread_mutex_unlock(&copy->lock);
-		return;
-	}
-	copy->planning = true;
 	do {
 		copy->again = false;
 		consume_locked(copy);
 		plan_locked(copy, worker);
 	} while (copy->again);
-	copy->planning = false;
 	ended = copy->planned && copy->n_running == 0;
+	copy->planning = ended;
 	if (ended) {
 		consume_locked(copy);
 		if (!copy->cut && copy->error == 0)
@@ -376,8 +381,13 @@ void file_copy_region_ended(struct file_copy *copy, struct region *region, struc
 	copy->bytes_by_way[way] += bytes;
 	copy->n_running--;
 	learn_locked(copy, region);
-	pthread_mutex_unlock(&copy->lock);
-	file_copy_advance(copy, worker);
+	if (copy->planning) {
+		copy->again = true;
+		pthread_mutex_unlock(&copy->lock);
+		return;
+	}
+	copy->planning = true;
+	advance_locked(copy, worker); /* unlocks */
 }
 
 /* The top of the ladder. 0: go on with what is left; -errno: the copy has failed. */
@@ -470,5 +480,7 @@ void file_copy_start(struct file_copy *copy, struct worker *worker)
 		finish(copy, worker);
 		return;
 	}
-	file_copy_advance(copy, worker);
+	pthread_mutex_lock(&copy->lock);
+	copy->planning = true;
+	advance_locked(copy, worker); /* unlocks */
 }

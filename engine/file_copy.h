@@ -70,7 +70,7 @@ struct file_copy {
 	TAILQ_HEAD(, region) regions; /* in order, from the prefix on */
 	unsigned n_regions;	      /* in the list */
 	unsigned n_running;	      /* of these, not ENDED */
-	bool planning;		      /* a thread is in file_copy_advance() */
+	bool planning;		      /* a thread is in advance_locked(); at the end it stays set */
 	bool again;		      /* something happened meanwhile: it must look again */
 	bool planned;		      /* there is nothing more to plan, or nothing more wanted */
 	uint64_t prefix;

@@ -8,6 +8,7 @@
 
 #include "arsync/base.h"
 #include "engine_private.h"
+#include "worker.h"
 
 /* The only place where a job's state changes. */
 static void set_state_locked(struct job *job, enum job_state state)
@@ -77,7 +78,7 @@ void job_start(struct job *job)
 	r = job_push(job, &job->first_task, PUSH_LAST, NULL);
 	if (r < 0) {
 		result.error = r;
-		job_end(job, &result);
+		job_end(job, &result, NULL);
 	}
 }
 
@@ -105,12 +106,14 @@ static void count_end(struct engine *engine, int error)
 		__atomic_add_fetch(&engine->jobs_failed, 1, __ATOMIC_RELAXED);
 }
 
-void job_end(struct job *job, const struct job_result *result)
+void job_end(struct job *job, const struct job_result *result, struct worker *worker)
 {
 	struct engine *engine = job->engine;
 
 	__atomic_store_n(&job->ended, true, __ATOMIC_RELEASE);
 	count_end(engine, result->error);
+	if (worker)
+		worker_will_look(worker); /* who asks for the next piece need not wake another */
 	job->done(job, result, job->userdata);
 
 	pthread_mutex_lock(&engine->lock);

@@ -66,8 +66,11 @@ bool job_is_cancelled(const struct job *job);
 /** Queues a task of a job. -errno as dispatcher_push(). */
 int job_push(struct job *job, struct task *task, enum push_where where, struct worker *self);
 
-/** Ends the job: done() is called, then the engine's reference is dropped. No lock may be held. */
-void job_end(struct job *job, const struct job_result *result);
+/**
+ * Ends the job: done() is called, then the engine's reference is dropped. No lock may be held. @worker: whose
+ * thread calls; NULL elsewhere.
+ */
+void job_end(struct job *job, const struct job_result *result, struct worker *worker);
 
 void job_add_bytes(struct job *job, uint64_t bytes);
 

@@ -145,7 +145,7 @@ static void tree_run(struct job *job, struct worker *worker)
 		tree_walked(tree, worker);
 }
 
-static void end(struct tree_job *tree)
+static void end(struct tree_job *tree, struct worker *worker)
 {
 	struct job_result result = {
 		.error = tree->error,
@@ -159,7 +159,7 @@ static void end(struct tree_job *tree)
 
 	for (int way = 0; way < COPY_WAY_COUNT; way++)
 		result.bytes_by_way[way] = tree->bytes_by_way[way];
-	job_end(&tree->job, &result);
+	job_end(&tree->job, &result, worker);
 }
 
 /* Everything of the copy, directories and attributes included, is on stable storage. */
@@ -225,7 +225,7 @@ static void remove_task(struct task *task, struct worker *worker)
 		log_error(tree->job.engine->options.log,
 			  "an incomplete copy could not be removed, it stays as %s: %s",
 			  tree->staging, strerror(-r));
-	end(tree);
+	end(tree, worker);
 }
 
 void tree_walked(struct tree_job *tree, struct worker *worker)
@@ -235,7 +235,7 @@ void tree_walked(struct tree_job *tree, struct worker *worker)
 	if (!tree->published)
 		tree_fail(tree, NULL, NULL, "", -ECANCELED); /* unless something else came first */
 	if (tree->published || !tree->staged) {
-		end(tree);
+		end(tree, worker);
 		return;
 	}
 	staging_remover_init(&tree->remover, tree->dst_parent_fd, tree->staging);

@@ -48,7 +48,7 @@ static int make_buffers(struct worker *worker)
 {
 	size_t chunk_size = worker->engine->options.block_size;
 	size_t size = chunk_size * worker->n_chunks;
-	unsigned n_slots = worker->n_chunks * (WORKER_SLOTS_PER_CHUNK + 1); /* + 1: an fsync */
+	unsigned n_slots = worker->n_chunks * WORKER_SLOTS_PER_CHUNK + WORKER_SLOTS_EXTRA;
 	void *memory;
 
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -66,6 +66,7 @@ static int make_buffers(struct worker *worker)
 		TAILQ_INSERT_TAIL(&worker->free_chunks, &worker->chunks[i], link);
 	}
 	worker->n_free_chunks = worker->n_chunks;
+	worker->n_slots = n_slots;
 	for (unsigned i = 0; i < n_slots; i++)
 		TAILQ_INSERT_TAIL(&worker->free_slots, &worker->slots[i], link);
 	return 0;
@@ -133,7 +134,8 @@ static void destroy_in_thread(struct worker *worker)
 
 static bool has_room(const struct worker *worker)
 {
-	return worker->n_free_chunks > 0 && worker->n_regions < WORKER_REGIONS_MAX;
+	return worker->n_free_chunks > 0 && worker->n_regions < WORKER_REGIONS_MAX &&
+	       worker->n_slots - worker->in_flight >= WORKER_SLOTS_FREE_MIN;
 }
 
 /* Gives the free buffers to the regions, one each in turn. */
@@ -260,6 +262,12 @@ int worker_start(struct engine *engine, unsigned index, struct worker **ret)
 	}
 	*ret = worker;
 	return 0;
+}
+
+void worker_will_look(struct worker *worker)
+{
+	if (has_room(worker))
+		dispatcher_will_pop(&worker->engine->dispatcher, worker);
 }
 
 void worker_wake(struct worker *worker)

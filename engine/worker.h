@@ -26,6 +26,13 @@ struct region;
 #define WORKER_SLOTS_PER_CHUNK 64 /* small files that share one buffer */
 #define WORKER_REGIONS_MAX 16	  /* regions a worker works on at once */
 
+/*
+ * Slots besides those of the buffers, for fsyncs, which need none: no further task is taken when fewer are free than
+ * one task and what is under way can ask for.
+ */
+#define WORKER_SLOTS_EXTRA 256
+#define WORKER_SLOTS_FREE_MIN 192
+
 struct worker {
 	/* set once */
 	struct engine *engine;
@@ -37,6 +44,7 @@ struct worker {
 	bool waiting;
 	bool busy;
 	bool has_popped;
+	bool will_pop; /* it is about to, without being woken */
 	TAILQ_ENTRY(worker) waiting_link;
 
 	/* worker only */
@@ -47,6 +55,7 @@ struct worker {
 	struct chunk *chunks;
 	unsigned n_chunks;
 	unsigned n_free_chunks;
+	unsigned n_slots;
 	unsigned in_flight; /* slots that are not free */
 	struct io_slot *slots;
 	TAILQ_HEAD(, chunk) free_chunks;
@@ -65,12 +74,18 @@ void worker_wake(struct worker *worker);
 /** Ends the thread, which has nothing in flight, joins and frees it. The dispatcher is stopping. */
 void worker_stop(struct worker *worker);
 
+/**
+ * Says that the worker is about to look for a task: for one who is going to push one from another thread, because a
+ * job of this worker has ended, no further worker needs to be woken or started.
+ */
+void worker_will_look(struct worker *worker);
+
 /** A free buffer, or NULL. */
 struct chunk *worker_take_chunk(struct worker *worker);
 /** For each slot that uses it; the last one frees it. */
 void worker_put_chunk(struct worker *worker, struct chunk *chunk);
 
-/** A free slot. There is one for every WORKER_SLOTS_PER_CHUNK-th of a chunk, so it is never NULL. */
+/** A free slot; there always is one, see WORKER_SLOTS_EXTRA. */
 struct io_slot *worker_take_slot(struct worker *worker);
 
 /** Gives a DONE slot back, and its hold on the buffer. */
