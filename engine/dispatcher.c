@@ -149,11 +149,40 @@ static int ensure_worker(struct dispatcher *dispatcher)
 	return start ? start_worker(dispatcher) : 0;
 }
 
+/* Who is to come for a queued task. */
+struct help {
+	struct worker *wake;
+	bool start; /* one more worker */
+};
+
+/* Finds somebody for what the running workers will not take; brings them with call_help(), after unlocking. */
+static struct help find_help_locked(struct dispatcher *dispatcher, const struct worker *self)
+{
+	struct help help = { NULL, false };
+
+	if (!wants_help_locked(dispatcher, self))
+		return help;
+	help.wake = choose_waiting_locked(dispatcher);
+	if (help.wake)
+		set_waiting_locked(dispatcher, help.wake, false);
+	else if (!dispatcher->starting && dispatcher->n_workers < dispatcher->max_workers)
+		help.start = dispatcher->starting = true;
+	return help;
+}
+
+static void call_help(struct dispatcher *dispatcher, const struct help *help)
+{
+	if (help->wake)
+		worker_wake(help->wake);
+	if (help->start)
+		(void)start_worker(
+			dispatcher); /* fails: the running ones serve the task, only later */
+}
+
 int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, struct task *task,
 		    enum push_where where, struct worker *self)
 {
-	struct worker *wake = NULL;
-	bool start = false;
+	struct help help;
 	int r;
 
 	r = ensure_worker(dispatcher);
@@ -161,20 +190,9 @@ int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, str
 		return r;
 	pthread_mutex_lock(&dispatcher->lock);
 	enqueue_locked(dispatcher, queue, task, where);
-	if (wants_help_locked(dispatcher, self)) {
-		wake = choose_waiting_locked(dispatcher);
-		if (wake)
-			set_waiting_locked(dispatcher, wake, false);
-		else if (!dispatcher->starting && dispatcher->n_workers < dispatcher->max_workers)
-			start = dispatcher->starting = true;
-	}
+	help = find_help_locked(dispatcher, self);
 	pthread_mutex_unlock(&dispatcher->lock);
-
-	if (wake)
-		worker_wake(wake);
-	if (start)
-		(void)start_worker(
-			dispatcher); /* fails: the running ones serve the task, only later */
+	call_help(dispatcher, &help);
 	return 0;
 }
 
@@ -194,10 +212,18 @@ struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker
 
 void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker)
 {
+	struct help help = { NULL, false };
+	bool had_promised;
+
 	pthread_mutex_lock(&dispatcher->lock);
+	had_promised = worker->will_pop;
 	set_waiting_locked(dispatcher, worker, false);
 	set_will_pop_locked(dispatcher, worker, false);
+	/* Nobody was called for what it was to take. */
+	if (had_promised)
+		help = find_help_locked(dispatcher, NULL);
 	pthread_mutex_unlock(&dispatcher->lock);
+	call_help(dispatcher, &help);
 }
 
 void dispatcher_will_pop(struct dispatcher *dispatcher, struct worker *worker)

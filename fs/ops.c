@@ -67,19 +67,37 @@ void ops_note_told(struct inode *inode, const struct statx *stx)
 	atomic_store_explicit(&inode->told, digest(stx), memory_order_relaxed);
 }
 
-void ops_refresh_if_changed(struct session *session, struct inode *inode, int fd)
+static bool is_open(struct session *session, const struct inode *inode)
+{
+	bool open;
+
+	inode_lock(session->inodes, inode);
+	open = inode->opens != NULL;
+	inode_unlock(session->inodes, inode);
+	return open;
+}
+
+int ops_check_opened(struct session *session, struct inode *inode, int fd)
 {
 	uint64_t told = atomic_load_explicit(&inode->told, memory_order_relaxed);
 	struct statx stx;
+	int r;
 
-	if (!told || session->timeout == 0 || backing_stat(fd, &stx) < 0 || digest(&stx) == told)
-		return;
+	if (session->timeout == 0)
+		return 0;
+	r = backing_stat(fd, &stx);
+	if (r < 0)
+		return r;
+	if (stx.stx_nlink == 0 && !is_open(session, inode))
+		return -ESTALE;
 	/*
-	 * A negative offset touches attributes only and takes no lock. -ENOENT: not cached, all the
-	 * better.
+	 * A negative offset touches attributes only and takes no lock. -ENOENT: none are cached,
+	 * all the better.
 	 */
-	(void)fuse_lowlevel_notify_inval_inode(session->fuse, inode_to_id(session->inodes, inode),
-					       -1, 0);
+	if (told && digest(&stx) != told)
+		(void)fuse_lowlevel_notify_inval_inode(session->fuse,
+						       inode_to_id(session->inodes, inode), -1, 0);
+	return 0;
 }
 
 static bool has_sys_admin(void)

@@ -44,10 +44,11 @@ void ops_reply_entry(struct session *session, fuse_req_t req, struct inode *inod
 void ops_note_told(struct inode *inode, const struct statx *stx);
 
 /**
- * Makes the kernel ask anew for the attributes of @inode if they are not what it was told: the file
- * was changed behind the mount. Close-to-open: who opens a file and stats it sees its true size,
- * however long attributes are cached.
+ * Close-to-open: who opens a file sees what is there, however long names and attributes are cached.
+ * @fd was opened for @inode just now. Makes the kernel ask anew for attributes that are not what it
+ * was told. -ESTALE: the file has no name any more and nobody has it open, so it was deleted or
+ * replaced behind the mount; the kernel then looks its name up again.
  */
-void ops_refresh_if_changed(struct session *session, struct inode *inode, int fd);
+int ops_check_opened(struct session *session, struct inode *inode, int fd);
 
 #endif /* ARSYNCFS_OPS_H */

@@ -107,10 +107,25 @@ struct range {
 	uint64_t length;
 };
 
+static void cleanup_cred(struct cred **cred)
+{
+	cred_unref(*cred);
+}
+
+/* Both files are open: what counts is whose quota and reserved blocks are used. NULL: the daemon's own. */
+static int quota_identity(fuse_req_t req, struct cred **ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	*ret = NULL;
+	return ctx->uid == 0 ? 0 : cred_new(ctx->uid, ctx->gid, NULL, 0, ret);
+}
+
 static int prepare(struct session *session, fuse_req_t req, const struct range *range,
 		   struct copy **ret)
 {
 	_cleanup_(cleanup_copy) struct copy *copy = calloc(1, sizeof(*copy));
+	_cleanup_(cleanup_cred) struct cred *cred = NULL;
 	struct copy_spec spec;
 	int r;
 
@@ -129,6 +144,9 @@ static int prepare(struct session *session, fuse_req_t req, const struct range *
 	if (copy->dst_fd < 0)
 		return copy->dst_fd;
 
+	r = quota_identity(req, &cred);
+	if (r < 0)
+		return r;
 	spec = (struct copy_spec){
 		.src_fd = copy->src_fd,
 		.dst_fd = copy->dst_fd,
@@ -136,6 +154,7 @@ static int prepare(struct session *session, fuse_req_t req, const struct range *
 		.dst_offset = range->dst_offset,
 		.length = range->length,
 		.answer_within_ms = ANSWER_WITHIN_MS,
+		.cred = cred,
 		.done = copy_done,
 		.userdata = copy,
 	};

@@ -18,7 +18,7 @@
 #include "arsync/base.h"
 #include "inode_path.h"
 
-#define DIRENT_BUFFER (32 * 1024)
+#define DIRENT_BUFFER (32 * KIB)
 
 static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {

@@ -20,6 +20,18 @@
 #define RWF_APPEND 0x10 /* linux/fs.h, since Linux 4.16 */
 #endif
 
+/* Returns an fd. */
+static int open_checked(struct session *session, struct inode *inode, int flags)
+{
+	_cleanup_close_ int fd = inode_path_open_io(session->inodes, inode, flags);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = ops_check_opened(session, inode, fd);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
 static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, STATS_OPEN);
@@ -29,13 +41,12 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int fd;
 	int r;
 
-	fd = inode_path_open_io(session->inodes, inode, flags);
+	fd = open_checked(session, inode, flags);
 	r = fd < 0 ? fd : handle_new(session, inode, fd, flags, &handle);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;
 	}
-	ops_refresh_if_changed(session, inode, fd);
 	handle_reply_info(session, req, handle, fi);
 	if (fuse_reply_open(req, fi) < 0)
 		handle_close(session, NULL, handle);

@@ -68,7 +68,8 @@ struct setting {
 
 /*
  * An access ACL is a mode, too: it takes setgid away from who is not a member of the file's group.
- * Our threads, without CAP_FSETID, count as members if and only if the caller is one.
+ * Our threads, without CAP_FSETID, count as members if and only if the caller is one. (The kernel
+ * would say so with FUSE_SETXATTR_EXT, but libfuse 3.18 does not hand that flag on.)
  */
 static int set_attribute(struct session *session, fuse_req_t req, int fd,
 			 const struct setting *setting)

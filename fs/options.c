@@ -4,19 +4,20 @@
  * apart.
  *
  * fuse_opt_parse() hands each argument, and each part of -o a,b,c, to take_argument(). Ours are in
- * `rules` and look the same on the command line (--name=value) and in fstab (name=value). Mount
+ * `rules`, or the engine's, and look the same on the command line (--name=value) and in fstab (name=value). Mount
  * options are either passed to libfuse, which knows what mount(2) and fusermount3 want, or dropped,
  * because they speak to mount(8) and systemd. Everything else is refused: an option without effect
  * would be a lie.
  */
 #include "options.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "arsync/base.h"
+
+#define RULE_NAME_MAX 32
 
 struct choice {
 	const char *name;
@@ -73,100 +74,6 @@ static int parse_choice(struct options *options, const char *name, const char *v
 	return fail(options, "%s=%s: expected one of %s", name, value, list);
 }
 
-static int set_workers(struct options *options, const char *name, const char *value)
-{
-	return parse_number(options, name, value, 1, ENGINE_WORKERS_MAX, &options->engine.workers);
-}
-
-static int set_queue_depth(struct options *options, const char *name, const char *value)
-{
-	return parse_number(options, name, value, 1, ENGINE_QUEUE_DEPTH_MAX,
-			    &options->engine.queue_depth);
-}
-
-static int set_block_size(struct options *options, const char *name, const char *value)
-{
-	static const char suffixes[] = "KMG";
-	unsigned long long size;
-	const char *suffix;
-	char *end;
-
-	errno = 0;
-	size = strtoull(value, &end, 10);
-	suffix = *end ? strchr(suffixes, *end) : NULL;
-	if (suffix) {
-		size = size > ENGINE_BLOCK_SIZE_MAX ? ULLONG_MAX :
-						      size << (10 * (suffix - suffixes + 1));
-		end++;
-	}
-	if (value[0] < '0' || value[0] > '9' || *end || errno || size < ENGINE_BLOCK_SIZE_MIN ||
-	    size > ENGINE_BLOCK_SIZE_MAX || size % 4096)
-		return fail(options, "%s=%s: expected a multiple of 4K from %uK to %uM", name,
-			    value, ENGINE_BLOCK_SIZE_MIN / 1024,
-			    ENGINE_BLOCK_SIZE_MAX / 1024 / 1024);
-	options->engine.block_size = (uint32_t)size;
-	return 0;
-}
-
-static int set_depth(struct options *options, const char *name, const char *value)
-{
-	unsigned depth = 0;
-	int r;
-
-	if (strcmp(value, "auto") == 0) {
-		options->engine.depth = ENGINE_DEPTH_AUTO;
-		return 0;
-	}
-	r = parse_number(options, name, value, 0, ENGINE_DEPTH_MAX, &depth);
-	if (r < 0)
-		return fail(options, "%s=%s: expected auto or a number from 0 to %d", name, value,
-			    ENGINE_DEPTH_MAX);
-	options->engine.depth = (int)depth;
-	return 0;
-}
-
-static int set_reflink(struct options *options, const char *name, const char *value)
-{
-	static const struct choice choices[] = {
-		{ "auto", ENGINE_REFLINK_AUTO },
-		{ "always", ENGINE_REFLINK_ALWAYS },
-		{ "never", ENGINE_REFLINK_NEVER },
-	};
-	int chosen = 0;
-	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
-
-	options->engine.reflink = (enum engine_reflink)chosen;
-	return r;
-}
-
-static int set_io(struct options *options, const char *name, const char *value)
-{
-	static const struct choice choices[] = {
-		{ "auto", ENGINE_IO_AUTO },
-		{ "uring", ENGINE_IO_URING },
-		{ "sync", ENGINE_IO_SYNC },
-	};
-	int chosen = 0;
-	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
-
-	options->engine.io = (enum engine_io)chosen;
-	return r;
-}
-
-static int set_fsync(struct options *options, const char *name, const char *value)
-{
-	static const struct choice choices[] = {
-		{ "never", ENGINE_FSYNC_NEVER },
-		{ "file", ENGINE_FSYNC_FILE },
-		{ "tree", ENGINE_FSYNC_TREE },
-	};
-	int chosen = 0;
-	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
-
-	options->engine.fsync = (enum engine_fsync)chosen;
-	return r;
-}
-
 static int set_cache(struct options *options, const char *name, const char *value)
 {
 	static const struct choice choices[] = {
@@ -212,14 +119,8 @@ static int set_log(struct options *options, const char *name, const char *value)
 	return r;
 }
 
+/* Those of the mount; the engine knows its own. */
 static const struct rule rules[] = {
-	{ "workers", set_workers },
-	{ "queue_depth", set_queue_depth },
-	{ "block_size", set_block_size },
-	{ "depth", set_depth },
-	{ "reflink", set_reflink },
-	{ "io", set_io },
-	{ "fsync", set_fsync },
 	{ "cache", set_cache },
 	{ "passthrough", set_passthrough },
 	{ "trigger_wait", set_trigger_wait },
@@ -271,16 +172,20 @@ static int take_rule(struct options *options, const char *argument)
 {
 	const char *name = strncmp(argument, "--", 2) == 0 ? argument + 2 : argument;
 	size_t length = strcspn(name, "=");
+	const char *value = name[length] ? name + length + 1 : "";
+	char key[RULE_NAME_MAX];
+	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
-		if (strlen(rules[i].name) != length || strncmp(rules[i].name, name, length) != 0)
-			continue;
-		if (name[length] != '=' || !name[length + 1])
-			return fail(options, "option %s needs a value: %s=VALUE", argument,
-				    rules[i].name);
-		return rules[i].set(options, rules[i].name, name + length + 1);
-	}
-	return 1;
+	if (length >= sizeof(key))
+		return 1;
+	memcpy(key, name, length);
+	key[length] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		if (strcmp(rules[i].name, key) == 0)
+			return rules[i].set(options, key, value);
+	r = engine_options_set(&options->engine, key, value, options->error,
+			       sizeof(options->error));
+	return r == -ENOENT ? 1 : r;
 }
 
 /* 1: not one of these. */

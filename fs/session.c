@@ -22,6 +22,7 @@
 #include "caller.h"
 #include "mountinfo.h"
 #include "mountpoint.h"
+#include "notify.h"
 #include "ops.h"
 #include "trigger.h"
 
@@ -221,7 +222,9 @@ static int prepare_threads(struct session *session)
 	r = caller_thread(session, &thread);
 	if (r < 0)
 		return r;
-	r = trigger_start_watch(session);
+	r = notify_start(session);
+	if (r == 0)
+		r = trigger_start_watch(session);
 	if (r < 0)
 		log_error(session->log, "cannot start a thread: %s", strerror(-r));
 	return r;
@@ -262,6 +265,7 @@ static int serve(struct session *session)
 	 * connection.
 	 */
 	engine_drain(session->engine);
+	notify_stop(session); /* its answers are those of jobs that have ended */
 	trigger_stop_watch(session);
 	log_info(session->log, "%s is unmounted", session->mountpoint);
 	return r;

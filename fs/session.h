@@ -33,6 +33,7 @@
 #endif
 #endif
 
+struct notifier;
 struct triggers;
 
 struct session {
@@ -46,6 +47,7 @@ struct session {
 	struct inode_table *inodes;
 	struct engine *engine;
 	struct triggers *triggers;
+	struct notifier *notifier;
 	struct fuse_session *fuse;
 	pthread_key_t callers; /* caller.c: struct cred_thread of each thread */
 	/* Atomic. */

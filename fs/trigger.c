@@ -26,7 +26,11 @@
 #include "control.h"
 #include "inode_path.h"
 #include "mountinfo.h"
+#include "notify.h"
 #include "ops.h"
+
+#define ANNOUNCE_WAIT_MS 100
+#define NO_LIMIT (1000L * 1000 * 1000) /* seconds: trigger_wait=0 */
 
 /* One request and its job. */
 struct trigger {
@@ -36,10 +40,11 @@ struct trigger {
 	struct job *job;
 	struct inode *parent; /* of the copy, if the kernel knows it: a reference */
 	char *name;	      /* of the copy, for the log */
-	struct timespec deadline;
 	atomic_uint refs;
 	/* Under triggers::lock. */
+	struct timespec deadline;
 	bool waiting; /* for an answer */
+	bool ended;   /* the job, well; the kernel is being told */
 	struct trigger *prev, *next;
 };
 
@@ -49,7 +54,7 @@ struct triggers {
 	/* Under the lock. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct trigger *first, *last; /* by deadline: all wait equally long */
+	struct trigger *first, *last; /* by deadline */
 	bool stop;
 };
 
@@ -82,14 +87,30 @@ static void unlink_locked(struct triggers *triggers, struct trigger *trigger)
 	trigger->waiting = false;
 }
 
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+/* Most come last: all jobs wait equally long. */
+static void link_locked(struct triggers *triggers, struct trigger *trigger)
+{
+	struct trigger *before = triggers->last;
+
+	while (before && is_before(&trigger->deadline, &before->deadline))
+		before = before->prev;
+	trigger->prev = before;
+	trigger->next = before ? before->next : triggers->first;
+	*(before ? &before->next : &triggers->first) = trigger;
+	*(trigger->next ? &trigger->next->prev : &triggers->last) = trigger;
+	trigger->waiting = true;
+	pthread_cond_signal(&triggers->changed);
+}
+
 static void enqueue(struct triggers *triggers, struct trigger *trigger)
 {
 	pthread_mutex_lock(&triggers->lock);
-	trigger->prev = triggers->last;
-	*(triggers->last ? &triggers->last->next : &triggers->first) = trigger;
-	triggers->last = trigger;
-	trigger->waiting = true;
-	pthread_cond_signal(&triggers->changed);
+	link_locked(triggers, trigger);
 	pthread_mutex_unlock(&triggers->lock);
 }
 
@@ -112,17 +133,29 @@ static void answer(struct trigger *trigger, int r)
 	ops_reply_result(trigger->req, r);
 }
 
+static struct timespec time_in(time_t seconds, long milliseconds)
+{
+	struct timespec time;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &time); /* cannot fail */
+	time.tv_sec += seconds;
+	time.tv_nsec += milliseconds * 1000000;
+	if (time.tv_nsec >= 1000000000) {
+		time.tv_sec++;
+		time.tv_nsec -= 1000000000;
+	}
+	return time;
+}
+
 static bool is_due(const struct trigger *trigger)
 {
-	struct timespec now;
+	struct timespec now = time_in(0, 0);
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
-	return now.tv_sec > trigger->deadline.tv_sec ||
-	       (now.tv_sec == trigger->deadline.tv_sec && now.tv_nsec >= trigger->deadline.tv_nsec);
+	return !is_before(&now, &trigger->deadline);
 }
 
 /* The first trigger that is due, with a reference, or NULL: it is time to stop. */
-static struct trigger *wait_for_deadline(struct triggers *triggers)
+static struct trigger *wait_for_deadline(struct triggers *triggers, bool *ret_ended)
 {
 	struct trigger *due = NULL;
 
@@ -132,6 +165,7 @@ static struct trigger *wait_for_deadline(struct triggers *triggers)
 			pthread_cond_wait(&triggers->changed, &triggers->lock);
 		} else if (is_due(triggers->first)) {
 			due = triggers->first;
+			*ret_ended = due->ended;
 			unlink_locked(triggers, due);
 			atomic_fetch_add_explicit(&due->refs, 1, memory_order_relaxed);
 		} else {
@@ -148,10 +182,13 @@ static void *watch(void *data)
 {
 	struct triggers *triggers = data;
 	struct trigger *due;
+	bool ended;
 
-	while ((due = wait_for_deadline(triggers))) {
-		log_info(due->session->log, "copy to \"%s\" goes on in the background", due->name);
-		answer(due, -EINPROGRESS);
+	while ((due = wait_for_deadline(triggers, &ended))) {
+		if (!ended)
+			log_info(due->session->log, "copy to \"%s\" goes on in the background",
+				 due->name);
+		answer(due, ended ? 0 : -EINPROGRESS);
 		trigger_unref(due);
 	}
 	return NULL;
@@ -170,9 +207,7 @@ int trigger_start_watch(struct session *session)
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&triggers->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
-	r = session->options->trigger_wait ?
-		    -pthread_create(&triggers->thread, NULL, watch, triggers) :
-		    0;
+	r = -pthread_create(&triggers->thread, NULL, watch, triggers);
 	if (r < 0) {
 		pthread_cond_destroy(&triggers->changed);
 		pthread_mutex_destroy(&triggers->lock);
@@ -193,8 +228,7 @@ void trigger_stop_watch(struct session *session)
 	triggers->stop = true;
 	pthread_cond_signal(&triggers->changed);
 	pthread_mutex_unlock(&triggers->lock);
-	if (session->options->trigger_wait)
-		(void)pthread_join(triggers->thread, NULL); /* ours, and joined once */
+	(void)pthread_join(triggers->thread, NULL); /* ours, and joined once */
 	pthread_cond_destroy(&triggers->changed);
 	pthread_mutex_destroy(&triggers->lock);
 	free(triggers);
@@ -215,6 +249,40 @@ static void log_end(const struct trigger *trigger, const struct job_result *resu
 			 call);
 }
 
+static void end(struct trigger *trigger, int error)
+{
+	if (claim(trigger->session->triggers, trigger))
+		answer(trigger, error == -ECANCELED ? ops_job_error(trigger->req, error) : error);
+	trigger_unref(trigger);
+}
+
+/* notify_done_fn: the kernel looks the name up again now. */
+static void told(void *userdata)
+{
+	end(userdata, 0);
+}
+
+/*
+ * The copy is there. The answer waits until the kernel forgets what it knew of the name, but not for long: who
+ * holds the directory's lock may be waiting for the source's, which the caller holds until the answer.
+ */
+static void announce(struct trigger *trigger)
+{
+	struct triggers *triggers = trigger->session->triggers;
+
+	pthread_mutex_lock(&triggers->lock);
+	trigger->ended = true;
+	if (trigger->waiting) {
+		unlink_locked(triggers, trigger);
+		trigger->deadline = time_in(0, ANNOUNCE_WAIT_MS);
+		link_locked(triggers, trigger);
+	}
+	pthread_mutex_unlock(&triggers->lock);
+	if (notify_expire_entry(trigger->session, trigger->parent, trigger->name, told, trigger) <
+	    0)
+		told(trigger);
+}
+
 /* job_done_fn */
 static void tree_done(struct job *job, const struct job_result *result, void *userdata)
 {
@@ -223,16 +291,14 @@ static void tree_done(struct job *job, const struct job_result *result, void *us
 
 	(void)job;
 	log_end(trigger, result);
-	/*
-	 * A new name is in there. Attributes only: takes no lock. -ENOENT: the kernel has forgotten
-	 * it.
-	 */
+	/* A new name is in there. Attributes only: takes no lock. -ENOENT: the kernel forgot it. */
 	if (trigger->parent)
 		(void)fuse_lowlevel_notify_inval_inode(
 			session->fuse, inode_to_id(session->inodes, trigger->parent), -1, 0);
-	if (claim(session->triggers, trigger))
-		answer(trigger, ops_job_error(trigger->req, result->error));
-	trigger_unref(trigger);
+	if (result->error == 0 && trigger->parent)
+		announce(trigger);
+	else
+		end(trigger, result->error);
 }
 
 /* fuse_interrupt_func_t. The trigger lives: answer() waits for us. */
@@ -392,15 +458,6 @@ static int read_order(struct session *session, fuse_req_t req, const char *value
 	return find_place(session, req, order->cred, directory, &order->place);
 }
 
-static struct timespec deadline_in(unsigned seconds)
-{
-	struct timespec deadline;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &deadline); /* cannot fail */
-	deadline.tv_sec += seconds;
-	return deadline;
-}
-
 /* From here on tree_done() or watch() answers. */
 static int start(struct session *session, fuse_req_t req, struct order *order)
 {
@@ -413,6 +470,7 @@ static int start(struct session *session, fuse_req_t req, struct order *order)
 		.done = tree_done,
 		.userdata = trigger,
 	};
+	unsigned wait = session->options->trigger_wait;
 	struct job *job;
 	int r;
 
@@ -429,7 +487,7 @@ static int start(struct session *session, fuse_req_t req, struct order *order)
 	trigger->name = TAKE_PTR(order->place.name);
 	if (inode_find(session->inodes, order->place.parent_fd, &trigger->parent) < 0)
 		trigger->parent = NULL;
-	trigger->deadline = deadline_in(session->options->trigger_wait);
+	trigger->deadline = time_in(wait > 0 ? wait : NO_LIMIT, 0);
 	/* Before the job and the deadline: from then on the request may be answered and gone. */
 	fuse_req_interrupt_func(req, interrupted, trigger);
 	job = job_ref(trigger->job);

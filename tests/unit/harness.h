@@ -2,8 +2,8 @@
 /*
  * harness.h - an engine whose jobs are run and waited for, and the directory they work in.
  *
- * All for the main thread. A job that does not end fails its test; what it uses is leaked then, so that
- * the tests behind it still run.
+ * All for the main thread. A job that does not end fails its test; what it uses is leaked then, so
+ * that the tests behind it still run.
  */
 #ifndef UNIT_HARNESS_H
 #define UNIT_HARNESS_H
@@ -41,8 +41,8 @@ struct harness {
 };
 
 /**
- * cmocka's set-up: *state is the name of the io method before and the harness afterwards. Two workers,
- * blocks of TEST_BLOCK, four regions at once, no reflinks.
+ * cmocka's set-up: *state is the name of the io method before and the harness afterwards. Two
+ * workers, blocks of TEST_BLOCK, four regions at once, no reflinks.
  */
 int harness_setup(void **state);
 int harness_teardown(void **state);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * support.h - what the unit tests share: bounded waits, a temporary directory, files with known content.
+ * support.h - what the unit tests share: bounded waits, a temporary directory, files with known
+ * content.
  *
  * A failing assertion jumps out of the test, so everything here that owns something belongs to a
  * fixture and is released by its teardown. What checks something is for the main thread only.
@@ -23,8 +24,8 @@
 #define TEST_DIR_FDS_MAX 1024
 
 /**
- * First in main(): of the program's tests, runs those that match its argument, a pattern such as "*hole*".
- * From now on SIGALRM ends the program if something waits that no test can bound.
+ * First in main(): of the program's tests, runs those that match its argument, a pattern such as
+ * "*hole*". From now on SIGALRM ends the program if something waits that no test can bound.
  */
 void test_begin(int argc, char **argv);
 

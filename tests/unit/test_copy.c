@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_copy.c - the engine's public interface for copies of ranges: every case with both io methods.
+ * test_copy.c - the engine's public interface for copies of ranges: every case with both io
+ * methods.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -184,6 +185,15 @@ static void assert_sparse(int fd, const char *layout)
 	}
 }
 
+/* Others, such as XFS, allocate ahead as they please, and give it back later. */
+static bool allocates_what_is_written(const struct harness *h)
+{
+	struct statfs fs;
+
+	assert_int_equal(fstatfs(h->dir.fd, &fs), 0);
+	return fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC;
+}
+
 static void check_sparse(struct harness *h, const char *layout, uint64_t dst_size)
 {
 	uint64_t size = strlen(layout) * MIB, holes = 0;
@@ -204,7 +214,8 @@ static void check_sparse(struct harness *h, const char *layout, uint64_t dst_siz
 	if (dst_size > size)
 		assert_pattern(dst, size, dst_size - size, DST, size);
 	/* What is allocated beside the data is the file system's own: a block of the map. */
-	assert_true(test_allocated(dst) < MAX(size, dst_size) - holes + MIB / 2);
+	if (allocates_what_is_written(h))
+		assert_true(test_allocated(dst) < MAX(size, dst_size) - holes + MIB / 2);
 }
 
 static void test_copy_holes_kept(void **state)
@@ -396,12 +407,10 @@ static void test_copy_answer_within_gives_space_back(void **state)
 {
 	struct harness *h = harness_of(state);
 	int src = make_src(h, true, LARGE);
-	struct statfs fs;
 	bool cut = false;
 
-	assert_int_equal(fstatfs(h->dir.fd, &fs), 0);
-	if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != TMPFS_MAGIC)
-		skip(); /* others allocate as they please */
+	if (!allocates_what_is_written(h))
+		skip();
 	for (int attempt = 0; attempt < 10; attempt++) {
 		int dst = test_dir_file(&h->dir, false);
 		uint64_t bytes = harness_copy(h, (struct copy_spec){ .src_fd = src,
@@ -417,7 +426,10 @@ static void test_copy_answer_within_gives_space_back(void **state)
 	assert_true(cut);
 }
 
-/* Time that was up before it began: something is answered all the same, or it would mean end of file. */
+/*
+ * Time that was up before it began: something is answered all the same, or it would mean end of
+ * file.
+ */
 static void test_copy_answer_within_late_start(void **state)
 {
 	struct harness *h = harness_of(state);
@@ -844,7 +856,9 @@ static void test_copy_depth_0_one_worker(void **state)
 	assert_int_equal(harness_stats(h).workers, 1);
 }
 
-/* As cp does: one request after the other. Still one thing at a time, so one worker and one ring. */
+/*
+ * As cp does: one request after the other. Still one thing at a time, so one worker and one ring.
+ */
 static void test_copy_depth_0_in_pieces_one_worker(void **state)
 {
 	struct harness *h = harness_of(state);
@@ -911,30 +925,28 @@ static void test_copy_shapes(void **state)
 	}
 }
 
-/* What stops a file's growth: the prefix is answered, then the error. */
-static void check_full(struct harness *h, int src, int dst, uint64_t length, int error)
+/*
+ * Copies to a file system that has no room for all of it. Regions that run beside each other
+ * compete for what there is, so the prefix may be short, or empty; but it is whole, and nothing
+ * stays behind it.
+ */
+static void check_full(struct harness *h, int src, int dst, uint64_t length)
 {
-	const struct job_result *result = harness_copy(
-		h, (struct copy_spec){ .src_fd = src, .dst_fd = dst, .length = length });
-	uint64_t done = result->bytes;
+	const struct job_result *result;
+	uint64_t done = 0;
 
-	assert_true(done > 0 && done < length);
-	assert_int_equal(result->error, 0);
-	assert_int_equal(test_size(dst), done);
-	assert_pattern(dst, 0, done, SRC, 0);
-	/* The rest, until there is an error: what is full in the middle may have room for a little more. */
-	for (unsigned i = 0; i < 1000 && result->bytes > 0; i++) {
+	do {
 		result = harness_copy(h, (struct copy_spec){ .src_fd = src,
 							     .dst_fd = dst,
 							     .src_offset = done,
 							     .dst_offset = done,
 							     .length = length - done });
 		done += result->bytes;
+		assert_int_equal(result->error, result->bytes > 0 ? 0 : -ENOSPC);
 		assert_int_equal(test_size(dst), done);
-	}
-	assert_result(result, error, 0);
+		assert_pattern(dst, 0, done, SRC, 0);
+	} while (result->bytes > 0 && done < length);
 	assert_true(done < length);
-	assert_pattern(dst, 0, done, SRC, 0);
 }
 
 /* A tmpfs of 4 MiB in a mount namespace of our own. */
@@ -974,7 +986,7 @@ static void test_copy_no_space(void **state)
 	int small = mount_small(h);
 	int dst = test_dir_keep(&h->dir, openat(small, "dst", O_RDWR | O_CREAT | O_CLOEXEC, 0644));
 
-	check_full(h, src, dst, 16 * MIB, -ENOSPC);
+	check_full(h, src, dst, 16 * MIB);
 }
 
 /* No worker may die of SIGXFSZ, either: its disposition is the default one here. */

@@ -2,8 +2,8 @@
 /*
  * test_cred.c - acting as somebody else, one thread at a time.
  *
- * Each scenario runs on a thread of its own, which records what it is and never asserts; the main thread
- * compares. Only root can become somebody else, so most tests are skipped for others.
+ * Each scenario runs on a thread of its own, which records what it is and never asserts; the main
+ * thread compares. Only root can become somebody else, so most tests are skipped for others.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -341,7 +341,9 @@ static void test_cred_adopt_owner(void **state)
 	struct identity main_thread;
 	struct actor actor;
 
-	/* The caller's permissions were checked before; what the directory allows does not matter. */
+	/*
+	 * The caller's permissions were checked before; what the directory allows does not matter.
+	 */
 	assert_int_equal(fchmod(f->dir.fd, 0700), 0);
 	act(&actor, f, own_files, look_identity, &main_thread);
 	for (int i = 0; i < 5; i++)

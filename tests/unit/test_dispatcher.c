@@ -2,8 +2,8 @@
 /*
  * test_dispatcher.c - which task comes next, and who is started or woken for it.
  *
- * The workers here are stand-ins: this file defines worker_start() and its like, so that worker.c is not
- * linked. Most of them have no thread, and the test pops in their place.
+ * The workers here are stand-ins: this file defines worker_start() and its like, so that worker.c
+ * is not linked. Most of them have no thread, and the test pops in their place.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -362,6 +362,64 @@ static void test_dispatcher_not_waiting_is_not_woken(void **state)
 	assert_pop(f, 1, false, 1);
 }
 
+/* A worker that will look for tasks by itself needs no help with as many as it takes: one. */
+static void test_dispatcher_will_pop(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatcher *dispatcher = &f->dispatcher;
+	unsigned before;
+
+	push(f, &f->first, 0, PUSH_LAST, NULL);
+	assert_pop(f, 0, false, 0);
+	dispatcher_will_pop(dispatcher, worker_at(f, 0));
+	dispatcher_will_pop(dispatcher, worker_at(f, 0)); /* counts once */
+	push(f, &f->first, 1, PUSH_LAST, NULL);
+	assert_int_equal(f->started, 1);
+	push(f, &f->first, 2, PUSH_LAST, worker_at(f, 0)); /* it takes no two */
+	assert_int_equal(f->started, 2);
+	assert_pop(f, 1, false, 1);
+	assert_pop(f, 0, false, 2);
+	/* It has looked: what comes now brings the last one. */
+	push(f, &f->first, 3, PUSH_LAST, NULL);
+	assert_int_equal(f->started, 3);
+	assert_pop(f, 2, false, 3);
+
+	/* And the same with one that waits: it is left alone, until there is more. */
+	assert_pop(f, 1, false, -1);
+	before = wakes(f, 1);
+	dispatcher_will_pop(dispatcher, worker_at(f, 0));
+	push(f, &f->first, 4, PUSH_LAST, NULL);
+	assert_int_equal(wakes(f, 1), before);
+	push(f, &f->first, 5, PUSH_LAST, NULL);
+	assert_int_equal(wakes(f, 1), before + 1);
+	assert_pop(f, 1, false, 4);
+	assert_pop(f, 0, false, 5);
+
+	/* A worker that finds that it has no room does not count any more. */
+	assert_pop(f, 1, false, -1);
+	before = wakes(f, 1);
+	dispatcher_will_pop(dispatcher, worker_at(f, 0));
+	dispatcher_not_waiting(dispatcher, worker_at(f, 0));
+	push(f, &f->first, 6, PUSH_LAST, NULL);
+	assert_int_equal(wakes(f, 1), before + 1);
+}
+
+/* It promised to look for a task, and has no room after all: the task is somebody else's now. */
+static void test_dispatcher_not_waiting_passes_task_on(void **state)
+{
+	struct fixture *f = *state;
+	unsigned before;
+
+	start_all(f);
+	assert_pop(f, 1, false, -1);
+	dispatcher_will_pop(&f->dispatcher, worker_at(f, 0));
+	before = wakes(f, 1);
+	push(f, &f->first, 1, PUSH_LAST, NULL);
+	assert_int_equal(wakes(f, 1), before);
+	dispatcher_not_waiting(&f->dispatcher, worker_at(f, 0));
+	assert_int_equal(wakes(f, 1), before + 1);
+}
+
 static void test_dispatcher_push_without_worker(void **state)
 {
 	struct fixture *f = *state;
@@ -464,6 +522,8 @@ int main(int argc, char **argv)
 		TEST(test_dispatcher_push_wakes_one_each),
 		TEST(test_dispatcher_push_prefers_idle),
 		TEST(test_dispatcher_not_waiting_is_not_woken),
+		TEST(test_dispatcher_will_pop),
+		TEST(test_dispatcher_not_waiting_passes_task_on),
 		TEST(test_dispatcher_push_without_worker),
 		TEST(test_dispatcher_push_in_parallel_loses_nothing),
 	};

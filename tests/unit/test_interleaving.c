@@ -2,8 +2,8 @@
 /*
  * test_interleaving.c - the engine under schedules that are rare otherwise.
  *
- * This program is linked with --wrap=pthread_mutex_unlock: after giving up a lock a thread now and then
- * yields or sleeps, which opens the windows between two critical sections.
+ * This program is linked with --wrap=pthread_mutex_unlock: after giving up a lock a thread now and
+ * then yields or sleeps, which opens the windows between two critical sections.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_planner.c - which extents a range is cut into: on tmpfs and on the file system of the temporary
- * directory.
+ * test_planner.c - which extents a range is cut into: on tmpfs and on the file system of the
+ * temporary directory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,8 +52,8 @@ static int teardown(void **state)
 }
 
 /*
- * A file made of one character a UNIT: 'd' is data, '.' a hole. Written as a whole and punched, because a
- * file system may allocate between two writes on its own account.
+ * A file made of one character a UNIT: 'd' is data, '.' a hole. Written as a whole and punched,
+ * because a file system may allocate between two writes on its own account.
  */
 static int make_file(struct fixture *f, const char *layout)
 {

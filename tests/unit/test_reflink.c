@@ -2,8 +2,8 @@
 /*
  * test_reflink.c - what is cloned, in which pieces, and what the kernel's refusals mean.
  *
- * The rules are tested on a stand-in: this program is linked with --wrap=ioctl. One test clones on the file
- * system of the temporary directory, or sees it refused.
+ * The rules are tested on a stand-in: this program is linked with --wrap=ioctl. One test clones on
+ * the file system of the temporary directory, or sees it refused.
  */
 #include <errno.h>
 #include <linux/fs.h>

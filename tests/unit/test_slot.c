@@ -165,9 +165,11 @@ static void begin(struct io_slot *slot, uint8_t *buffer)
 static void run_case(const struct copy_case *c)
 {
 	uint8_t buffer[1];
-	struct io_slot slot = { 0 };
+	struct io_slot slot;
 	const struct step *step = c->steps;
 
+	memset(&slot, 0x5a, sizeof(slot)); /* whatever an earlier operation has left */
+	slot.state = SLOT_FREE;
 	begin(&slot, buffer);
 	for (;; step++) {
 		if (step->read != FULL)

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 static void modes(struct side *side)
 {
@@ -320,7 +321,7 @@ static void extended_stat(struct side *side)
 	say(side, "mode %o", stx.stx_mode);
 }
 
-const struct group groups_attr[] = {
+const struct call_group groups_attr[] = {
 	{ "attr_modes", modes },
 	{ "attr_owners", owners },
 	{ "attr_times", times },

@@ -15,6 +15,9 @@
  *    refuses them itself;
  *  - setuid bits when root writes or truncates: the daemon has no CAP_FSETID, so they go away (as users
  *    see it they go away anyhow);
+ *  - O_APPEND and O_DIRECT that a file was opened with and lost by F_SETFL: with kernel passthrough the
+ *    backing file keeps them (fuse_passthrough_open() in fs/fuse/passthrough.c);
+ *  - copy_file_range() of odd ranges with O_DIRECT, which the mount does nevertheless;
  *  - times of files written through shared mappings, which show after a second;
  *  - offsets beyond what the backing file system can seek to;
  *  - files that are unlinked and held by nothing but an O_PATH descriptor.
@@ -56,7 +59,7 @@ struct side {
 	bool exact_blocks; /* the file system allocates nothing in advance: compare st_blocks */
 };
 
-struct group {
+struct call_group {
 	const char *name;
 	void (*run)(struct side *side);
 };
@@ -105,14 +108,14 @@ void show_moved(struct side *side, const char *path, const struct moments *befor
 void as_user(struct side *side, uid_t uid, gid_t gid, gid_t group, void (*run)(struct side *));
 #define NO_GROUP ((gid_t)-1)
 
-extern const struct group groups_attr[];
-extern const struct group groups_copy[];
-extern const struct group groups_data[];
-extern const struct group groups_dir[];
-extern const struct group groups_lock[];
-extern const struct group groups_name[];
-extern const struct group groups_open[];
-extern const struct group groups_user[];
-extern const struct group groups_xattr[];
+extern const struct call_group groups_attr[];
+extern const struct call_group groups_copy[];
+extern const struct call_group groups_data[];
+extern const struct call_group groups_dir[];
+extern const struct call_group groups_lock[];
+extern const struct call_group groups_name[];
+extern const struct call_group groups_open[];
+extern const struct call_group groups_user[];
+extern const struct call_group groups_xattr[];
 
 #endif /* COMPARE_H */

@@ -15,6 +15,7 @@
 static void reading(struct side *side)
 {
 	char a[100], b[100];
+	void *volatile nowhere = NULL; /* the compiler must not know */
 	struct iovec vector[2] = { { a, 100 }, { b, 100 } };
 	int fd;
 
@@ -30,7 +31,7 @@ static void reading(struct side *side)
 	CALL(side, pread(fd, a, 100, 1000000));
 	CALL(side, pread(fd, a, 100, -1));
 	CALL(side, pread(fd, a, 0, 0));
-	CALL(side, pread(fd, NULL, 100, 0));
+	CALL(side, pread(fd, nowhere, 100, 0));
 	CALL(side, lseek(fd, 10, SEEK_SET));
 	CALL(side, readv(fd, vector, 2));
 	say(side, "%d", (unsigned char)b[39] == pattern(149));
@@ -50,6 +51,7 @@ static void reading(struct side *side)
 static void writing(struct side *side)
 {
 	char *bytes = malloc(300000);
+	void *volatile nowhere = NULL;
 	int fd, other, pipe_fds[2];
 
 	if (!bytes)
@@ -62,7 +64,7 @@ static void writing(struct side *side)
 	CALL(side, pwrite(fd, bytes, 5000, 298000));
 	CALL(side, pwrite(fd, bytes, 10, 1000000)); /* a hole before */
 	CALL(side, pwrite(fd, bytes, 10, -1));
-	CALL(side, pwrite(fd, NULL, 10, 0));
+	CALL(side, pwrite(fd, nowhere, 10, 0));
 	CALL(side, lseek(fd, 0, SEEK_CUR));
 	CALL(side, writev(fd, (struct iovec[]){ { bytes, 3 }, { bytes + 9, 0 }, { bytes, 5 } }, 3));
 	CALL(side, lseek(fd, 2000000, SEEK_SET));
@@ -297,7 +299,7 @@ static void without_name(struct side *side)
 	CALL(side, chdir(".."));
 }
 
-const struct group groups_data[] = {
+const struct call_group groups_data[] = {
 	{ "data_reading", reading },	       { "data_writing", writing },
 	{ "data_allocation", allocation },     { "data_holes", holes },
 	{ "data_mapped", mapped },	       { "data_mapped_beyond", mapped_beyond },

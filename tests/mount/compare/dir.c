@@ -73,7 +73,7 @@ static void many(struct side *side)
 		if (!entry || n == MANY + 2)
 			break;
 		places[n] = place;
-		(void)snprintf(names[n++], sizeof(names[0]), "%s", entry->d_name);
+		(void)stpncpy(names[n++], entry->d_name, sizeof(names[0]) - 1);
 	}
 	say(side, "%u places", n);
 	for (unsigned i = 0; i < n; i += 7) {
@@ -165,7 +165,7 @@ static void entries(struct side *side)
 				say(side, "%s: %s", entry->d_name, strerror(errno));
 				continue;
 			}
-			wrong_type += DTTOIF(entry->d_type) != (st.st_mode & S_IFMT);
+			wrong_type += (mode_t)DTTOIF(entry->d_type) != (st.st_mode & S_IFMT);
 			/* ".." of the group's directory may be anything. */
 			wrong_inode += strcmp(entry->d_name, "..") != 0 &&
 				       entry->d_ino != st.st_ino;
@@ -230,7 +230,7 @@ static void deep(struct side *side)
 	CALL(side, system("rm -r d0"));
 }
 
-const struct group groups_dir[] = {
+const struct call_group groups_dir[] = {
 	{ "dir_many", many },
 	{ "dir_delete_while_reading", delete_while_reading },
 	{ "dir_entries", entries },

@@ -369,7 +369,7 @@ static void special_files(struct side *side)
 	CALL(side, unlink("block"));
 }
 
-const struct group groups_name[] = {
+const struct call_group groups_name[] = {
 	{ "name_directories", directories },
 	{ "name_removal", removal },
 	{ "name_long", long_names },

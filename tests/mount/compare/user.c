@@ -7,9 +7,18 @@
  */
 #include "compare.h"
 
-#include <linux/posix_acl_xattr.h>
-#include <linux/xattr.h>
 #include <sys/xattr.h>
+
+#include "acl.h"
+
+/* btrfs shows users the names of trusted.* attributes, the mount does not: only ask for one. */
+static long lists(const char *path, const char *name)
+{
+	char names[1000];
+	ssize_t length = listxattr(path, names, sizeof(names));
+
+	return length < 0 ? -1 : memmem(names, (size_t)length, name, strlen(name) + 1) != NULL;
+}
 
 static void try_roots_files(struct side *side)
 {
@@ -52,8 +61,8 @@ static void try_roots_files(struct side *side)
 	CALL(side, getxattr("root", "user.b", NULL, 0));
 	CALL(side, getxattr("readable", "trusted.b", NULL, 0));
 	CALL(side, removexattr("readable", "user.b"));
-	CALL(side, listxattr("readable", NULL, 0));
-	CALL(side, listxattr("root", NULL, 0));
+	CALL(side, lists("readable", "user.b"));
+	CALL(side, lists("root", "user.b"));
 	CALL(side, mknod("device", S_IFCHR | 0666, 0x103));
 	CALL(side, chmod("writable", 0777));
 }
@@ -240,32 +249,19 @@ static void try_acls(struct side *side)
 	CALL(side, access("allowed", W_OK));
 	CALL_FD(side, open("masked", O_RDWR));
 	CALL(side, close(CALL_FD(side, open("masked", O_RDONLY))));
-	CALL(side, setxattr("allowed", XATTR_NAME_POSIX_ACL_ACCESS, NULL, 0, 0));
-	CALL(side, removexattr("allowed", XATTR_NAME_POSIX_ACL_ACCESS));
-	CALL(side, getxattr("allowed", XATTR_NAME_POSIX_ACL_ACCESS, NULL, 0));
-	CALL(side, getxattr("closed", XATTR_NAME_POSIX_ACL_ACCESS, NULL, 0));
+	CALL(side, setxattr("allowed", ACCESS, NULL, 0, 0));
+	CALL(side, removexattr("allowed", ACCESS));
+	CALL(side, getxattr("allowed", ACCESS, NULL, 0));
+	CALL(side, getxattr("closed", ACCESS, NULL, 0));
 }
-
-struct acl {
-	struct posix_acl_xattr_header header;
-	struct posix_acl_xattr_entry entries[5];
-};
 
 static void give_acl(struct side *side, const char *path, unsigned user, unsigned mask)
 {
-	const struct acl acl = {
-		.header.a_version = POSIX_ACL_XATTR_VERSION,
-		.entries = {
-			{ ACL_USER_OBJ, 6, (uint32_t)ACL_UNDEFINED_ID },
-			{ ACL_USER, (uint16_t)user, USER_UID },
-			{ ACL_GROUP_OBJ, 6, (uint32_t)ACL_UNDEFINED_ID },
-			{ ACL_MASK, (uint16_t)mask, (uint32_t)ACL_UNDEFINED_ID },
-			{ ACL_OTHER, 0, (uint32_t)ACL_UNDEFINED_ID },
-		},
-	};
+	const struct acl_spec spec = { .owner = 6, .user = user, .group = 6, .mask = mask };
+	const struct acl acl = acl_of(&spec);
 
 	make_text(side, path, "text");
-	CALL(side, setxattr(path, XATTR_NAME_POSIX_ACL_ACCESS, &acl, sizeof(acl), 0));
+	CALL(side, setxattr(path, ACCESS, &acl, sizeof(acl), 0));
 }
 
 /* An entry for the user decides before the owning group does. */
@@ -280,7 +276,7 @@ static void acls(struct side *side)
 	as_user(side, USER_UID, USER_GID, NO_GROUP, try_acls);
 }
 
-const struct group groups_user[] = {
+const struct call_group groups_user[] = {
 	{ "user_denied", denied },
 	{ "user_owned", owned },
 	{ "user_sticky", sticky },

@@ -5,12 +5,9 @@
 #include "compare.h"
 
 #include <linux/capability.h>
-#include <linux/posix_acl_xattr.h>
-#include <linux/xattr.h>
 #include <sys/xattr.h>
 
-#define ACCESS XATTR_NAME_POSIX_ACL_ACCESS
-#define DEFAULT XATTR_NAME_POSIX_ACL_DEFAULT
+#include "acl.h"
 
 static void values(struct side *side)
 {
@@ -143,45 +140,11 @@ static void capabilities(struct side *side)
 	CALL(side, removexattr("f", XATTR_NAME_CAPS));
 }
 
-/* owner, user USER_UID, group, mask, other */
-struct acl {
-	struct posix_acl_xattr_header header;
-	struct posix_acl_xattr_entry entries[5];
-};
-
-static struct acl acl_of(unsigned owner, unsigned user, unsigned group, unsigned mask,
-			 unsigned other)
-{
-	return (struct acl){
-		.header.a_version = POSIX_ACL_XATTR_VERSION,
-		.entries = {
-			{ ACL_USER_OBJ, (uint16_t)owner, (uint32_t)ACL_UNDEFINED_ID },
-			{ ACL_USER, (uint16_t)user, USER_UID },
-			{ ACL_GROUP_OBJ, (uint16_t)group, (uint32_t)ACL_UNDEFINED_ID },
-			{ ACL_MASK, (uint16_t)mask, (uint32_t)ACL_UNDEFINED_ID },
-			{ ACL_OTHER, (uint16_t)other, (uint32_t)ACL_UNDEFINED_ID },
-		},
-	};
-}
-
-/* Owner, group and others only: as good as a mode. */
-struct small_acl {
-	struct posix_acl_xattr_header header;
-	struct posix_acl_xattr_entry entries[3];
-};
-
-static const struct small_acl mode_0640 = {
-	.header.a_version = POSIX_ACL_XATTR_VERSION,
-	.entries = {
-		{ ACL_USER_OBJ, 6, (uint32_t)ACL_UNDEFINED_ID },
-		{ ACL_GROUP_OBJ, 4, (uint32_t)ACL_UNDEFINED_ID },
-		{ ACL_OTHER, 0, (uint32_t)ACL_UNDEFINED_ID },
-	},
-};
-
 static void access_acls(struct side *side)
 {
-	struct acl acl = acl_of(6, 7, 4, 6, 0);
+	const struct acl_spec spec = { .owner = 6, .user = 7, .group = 4, .mask = 6 };
+	const struct small_acl mode_0640 = small_acl_of(0640);
+	struct acl acl = acl_of(&spec);
 
 	make_text(side, "f", "text");
 	CALL(side, getxattr("f", ACCESS, NULL, 0));
@@ -197,12 +160,12 @@ static void access_acls(struct side *side)
 	CALL(side, getxattr("f", DEFAULT, NULL, 0));
 	CALL(side, setxattr("f", ACCESS, &acl, sizeof(acl) - 1, 0));
 	CALL(side, setxattr("f", ACCESS, "nonsense", 8, 0));
-	acl.entries[0].e_tag = ACL_OTHER;
+	acl.entries[0].e_tag = htole16(ACL_OTHER); /* two of these, no owner */
 	CALL(side, setxattr("f", ACCESS, &acl, sizeof(acl), 0));
 	CALL(side, setxattr("f", ACCESS, &mode_0640, sizeof(mode_0640), 0));
 	show(side, "f");
 	show_xattrs(side, "f");
-	acl = acl_of(6, 7, 4, 6, 0);
+	acl = acl_of(&spec);
 	CALL(side, setxattr("f", ACCESS, &acl, sizeof(acl), XATTR_CREATE));
 	CALL(side, removexattr("f", ACCESS));
 	show(side, "f");
@@ -216,7 +179,9 @@ static void access_acls(struct side *side)
 
 static void default_acls(struct side *side)
 {
-	struct acl acl = acl_of(7, 7, 5, 7, 0);
+	const struct acl_spec spec = { .owner = 7, .user = 7, .group = 5, .mask = 7 };
+	const struct small_acl mode_0640 = small_acl_of(0640);
+	struct acl acl = acl_of(&spec);
 	int fd;
 
 	CALL(side, mkdir("d", 0755));
@@ -245,7 +210,7 @@ static void default_acls(struct side *side)
 	CALL(side, umask(022));
 }
 
-const struct group groups_xattr[] = {
+const struct call_group groups_xattr[] = {
 	{ "xattr_values", values },
 	{ "xattr_names", names },
 	{ "xattr_kinds", kinds },

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * notify.h - telling the kernel that a name is not what it remembers.
+ *
+ * Such a notification takes the directory's lock in the kernel, and whoever holds that may be waiting for us.
+ * So one thread that serves no requests does nothing else, and nobody waits for it without a limit.
+ */
+#ifndef ARSYNCFS_NOTIFY_H
+#define ARSYNCFS_NOTIFY_H
+
+#include "session.h"
+
+/* On the notifier's thread, when the kernel knows. */
+typedef void (*notify_done_fn)(void *userdata);
+
+/** Starts the thread. -ENOMEM, -EAGAIN. */
+int notify_start(struct session *session);
+
+/** Ends it, when what is queued is done. Accepts a session that has none. */
+void notify_stop(struct session *session);
+
+/**
+ * Queues: @name in @parent is to be looked up again at its next use; mounts below it stay. A reference to @parent
+ * is taken, @name is copied. -ENOMEM: nothing is queued, @done will not be called.
+ */
+int notify_expire_entry(struct session *session, struct inode *parent, const char *name,
+			notify_done_fn done, void *userdata);
+
+#endif /* ARSYNCFS_NOTIFY_H */
