@@ -2,10 +2,11 @@
 /*
  * cred.c - per-thread credentials with the raw system calls.
  *
- * Order matters: the groups and the gid are changed while the thread still has CAP_SETGID, the uid last;
- * back again the uid comes first, which restores the capabilities (capabilities(7), "Effect of user ID
- * changes": a change of the effective uid from 0 clears the effective set, back to 0 copies the
- * permitted set into it). Real and saved ids stay the daemon's, so the way back is always open.
+ * Order matters: the groups and the gid are changed while the thread still has CAP_SETGID, the uid
+ * last; back again the uid comes first, which restores the capabilities (capabilities(7), "Effect
+ * of user ID changes": a change of the effective uid from 0 clears the effective set, back to 0
+ * copies the permitted set into it). Real and saved ids stay the daemon's, so the way back is
+ * always open.
  */
 #include "arsync/cred.h"
 
@@ -109,7 +110,9 @@ int cred_thread_init(struct cred_thread *thread, bool keep_fsetid)
 	r = groups_read(thread);
 	if (r < 0)
 		return r;
-	/* Threads started by one that has dropped CAP_FSETID still have it in their permitted set. */
+	/*
+	 * Threads started by one that has dropped CAP_FSETID still have it in their permitted set.
+	 */
 	thread->full_effective = permitted;
 	if (!keep_fsetid && (effective & CAP_BIT(CAP_FSETID))) {
 		effective &= ~CAP_BIT(CAP_FSETID);
@@ -147,8 +150,8 @@ static int set_ids(uid_t uid, gid_t gid, bool uid_first)
 }
 
 /*
- * Back to the daemon's own identity. A thread that cannot go back must not go on: nothing that it did
- * would be right.
+ * Back to the daemon's own identity. A thread that cannot go back must not go on: nothing that it
+ * did would be right.
  */
 static void restore(struct cred_thread *thread)
 {

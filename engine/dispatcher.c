@@ -2,8 +2,8 @@
 /*
  * dispatcher.c - queues of tasks, and who is woken for them; see dispatcher.h.
  *
- * Workers are started one at a time and only when there is more to do than the running ones will take at
- * once: a sequential copy has one worker and one ring.
+ * Workers are started one at a time and only when there is more to do than the running ones will
+ * take at once: a sequential copy has one worker and one ring.
  */
 #include "dispatcher.h"
 
@@ -134,7 +134,10 @@ static int start_worker(struct dispatcher *dispatcher)
 	return r;
 }
 
-/* Without any worker a task would wait for ever, so the first one must be there before it is queued. */
+/*
+ * Without any worker a task would wait for ever, so the first one must be there before it is
+ * queued.
+ */
 static int ensure_worker(struct dispatcher *dispatcher)
 {
 	bool start;
@@ -155,7 +158,10 @@ struct help {
 	bool start; /* one more worker */
 };
 
-/* Finds somebody for what the running workers will not take; brings them with call_help(), after unlocking. */
+/*
+ * Finds somebody for what the running workers will not take; brings them with call_help(), after
+ * unlocking.
+ */
 static struct help find_help_locked(struct dispatcher *dispatcher, const struct worker *self)
 {
 	struct help help = { NULL, false };

@@ -2,13 +2,15 @@
 /*
  * dispatcher.h - hands tasks to workers, fair between jobs.
  *
- * Every job has a task_queue. Queues with something to do form a ring; each pop takes the first task of
- * the next queue, so that a small job beside a huge one waits for a block, not for the job. A worker that
- * finds nothing says so and is woken (or started) when something comes.
+ * Every job has a task_queue. Queues with something to do form a ring; each pop takes the first
+ * task of the next queue, so that a small job beside a huge one waits for a block, not for the job.
+ * A worker that finds nothing says so and is woken (or started) when something comes.
  *
- * Queues are bounded by those who push: a file keeps 2^depth regions here, a tree works depth first.
+ * Queues are bounded by those who push: a file keeps 2^depth regions here, a tree works depth
+ * first.
  *
- * Threads: all functions from any thread. dispatcher::lock is a leaf: nothing is called while it is held.
+ * Threads: all functions from any thread. dispatcher::lock is a leaf: nothing is called while it is
+ * held.
  */
 #ifndef ENGINE_DISPATCHER_H
 #define ENGINE_DISPATCHER_H
@@ -66,16 +68,16 @@ enum push_where {
 };
 
 /**
- * Queues a task and sees to it that a worker comes for it. @self: the worker whose thread calls, which
- * looks for work itself when it is done; NULL elsewhere.
- * -EAGAIN, -ENOMEM: no worker runs and none could be started; the task is not queued.
+ * Queues a task and sees to it that a worker comes for it. @self: the worker whose thread calls,
+ * which looks for work itself when it is done; NULL elsewhere. -EAGAIN, -ENOMEM: no worker runs and
+ * none could be started; the task is not queued.
  */
 int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, struct task *task,
 		    enum push_where where, struct worker *self);
 
 /**
- * The next task, or NULL; then @worker counts as waiting until it is woken or pops again. @busy: it has
- * I/O in flight, so that an idle one is woken rather.
+ * The next task, or NULL; then @worker counts as waiting until it is woken or pops again. @busy: it
+ * has I/O in flight, so that an idle one is woken rather.
  */
 struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker, bool busy);
 

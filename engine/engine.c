@@ -2,10 +2,10 @@
 /*
  * engine.c - lifecycle, options and counters of the engine.
  *
- * Map of the module: engine.h is the contract; job.c the life of a request; file_copy.c copies one range
- * (reflink.c, planner.c, region.c below it) and tree.c a tree; dispatcher.c hands their tasks to worker.c,
- * whose slots (slot.c) a method performs (io_ring.c, io_sync.c). docs/ARCHITECTURE.md follows one copy through
- * them.
+ * Map of the module: engine.h is the contract; job.c the life of a request; file_copy.c copies one
+ * range (reflink.c, planner.c, region.c below it) and tree.c a tree; dispatcher.c hands their tasks
+ * to worker.c, whose slots (slot.c) a method performs (io_ring.c, io_sync.c). docs/ARCHITECTURE.md
+ * follows one copy through them.
  */
 #include "arsync/engine.h"
 
@@ -17,7 +17,10 @@
 static void find_cpus(struct engine *engine)
 {
 	if (sched_getaffinity(0, sizeof(engine->cpus), &engine->cpus) < 0) {
-		/* More processors than the set can name: take the first, pinning is best effort anyhow. */
+		/*
+		 * More processors than the set can name: take the first, pinning is best effort
+		 * anyhow.
+		 */
 		CPU_ZERO(&engine->cpus);
 		CPU_SET(0, &engine->cpus);
 	}

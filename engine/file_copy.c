@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * file_copy.c - the ladder, the planning of regions, the contiguous prefix, the end; see file_copy.h.
+ * file_copy.c - the ladder, the planning of regions, the contiguous prefix, the end; see
+ * file_copy.h.
  *
  *	start:    look at both files, clone what can be cloned
- *	advance:  take ended regions off the front, plan and push new ones; by one thread at a time, which
- *	          looks again when another had something to tell meanwhile, so that no lock is held across
- *	          lseek(2) and fallocate(2)
+ *	advance:  take ended regions off the front, plan and push new ones; by one thread at a
+ *		  time, which looks again when another had something to tell meanwhile, so that
+ *		  no lock is held across lseek(2) and fallocate(2)
  *	finish:   set the size right, fsync through the ring, report
  */
 #include "file_copy.h"
@@ -24,7 +25,10 @@
 
 #define XFS_SUPER_MAGIC 0x58465342 /* linux/magic.h of older headers lacks it */
 
-/* A region is to take about this long, so that an answer that cannot wait loses little work beyond its prefix. */
+/*
+ * A region is to take about this long, so that an answer that cannot wait loses little work beyond
+ * its prefix.
+ */
 #define REGION_LONG_NS (60 * UINT64_C(1000000))
 #define REGION_SHORT_NS (15 * UINT64_C(1000000))
 #define REGION_FIRST_BLOCKS 4
@@ -68,7 +72,10 @@ static bool is_late(const struct file_copy *copy)
 	return copy->soft_limit_ns != 0 && engine_now_ns() >= copy->soft_limit_ns;
 }
 
-/* Between pieces of a clone, and before new regions: is it enough? Never before something was copied. */
+/*
+ * Between pieces of a clone, and before new regions: is it enough? Never before something was
+ * copied.
+ */
 static bool want_stop(void *userdata)
 {
 	const struct file_copy *copy = userdata;
@@ -105,9 +112,9 @@ static void fsync_done(struct io_slot *slot)
 }
 
 /*
- * Cuts off what was written beyond the prefix, and what was preallocated and not used (ext4 and XFS free it when the
- * file is truncated to the size that it has); makes the file longer where it ends in a hole. Nothing is cut
- * where somebody else has made the file longer than this copy did.
+ * Cuts off what was written beyond the prefix, and what was preallocated and not used (ext4 and XFS
+ * free it when the file is truncated to the size that it has); makes the file longer where it ends
+ * in a hole. Nothing is cut where somebody else has made the file longer than this copy did.
  */
 static int set_size(struct file_copy *copy)
 {
@@ -180,7 +187,9 @@ static void learn_locked(struct file_copy *copy, const struct region *region)
 		copy->pair.region_length = MIN(region->length * 2, longest);
 }
 
-/* Takes ended regions off the front and moves the prefix on, up to the first one that is not whole. */
+/*
+ * Takes ended regions off the front and moves the prefix on, up to the first one that is not whole.
+ */
 static void consume_locked(struct file_copy *copy)
 {
 	struct region *region;
@@ -199,7 +208,9 @@ static void consume_locked(struct file_copy *copy)
 	}
 }
 
-/* Zeros where the destination has data and the source has none. -EOPNOTSUPP: write zeros instead. */
+/*
+ * Zeros where the destination has data and the source has none. -EOPNOTSUPP: write zeros instead.
+ */
 static int keep_hole(struct file_copy *copy, const struct extent *hole, uint64_t dst_offset)
 {
 	uint64_t end = MIN(dst_offset + hole->length, copy->dst_size);
@@ -302,7 +313,10 @@ static bool must_stop_locked(const struct file_copy *copy)
 	       copy->planner.position >= __atomic_load_n(&copy->limit, __ATOMIC_RELAXED);
 }
 
-/* Plans regions until there are enough. Called and left with the lock held; not held while planning. */
+/*
+ * Plans regions until there are enough. Called and left with the lock held; not held while
+ * planning.
+ */
 static void plan_locked(struct file_copy *copy, struct worker *worker)
 {
 	struct region *region;
@@ -330,8 +344,9 @@ static void plan_locked(struct file_copy *copy, struct worker *worker)
 }
 
 /*
- * Goes on with the copy. The caller has set copy->planning, under the lock that is held: whoever has something to
- * tell meanwhile leaves a note and goes. The flag is never cleared at the end, so that it comes once.
+ * Goes on with the copy. The caller has set copy->planning, under the lock that is held: whoever
+ * has something to tell meanwhile leaves a note and goes. The flag is never cleared at the end, so
+ * that it comes once.
  */
 static void advance_locked(struct file_copy *copy, struct worker *worker)
 {

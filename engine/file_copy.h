@@ -2,13 +2,16 @@
 /*
  * file_copy.h - one range of one file to another, by the cheapest way there is.
  *
- * The ladder: clone the range (reflink.c); what is left is mapped into holes and data (planner.c), cut into
- * regions, of which 2^depth are worked on at once (region.c). The outcome is the contiguous prefix that was
- * copied; what lies beyond it in the destination is cut off again if the copy had made the file longer.
+ * The ladder: clone the range (reflink.c); what is left is mapped into holes and data (planner.c),
+ * cut into regions, of which 2^depth are worked on at once (region.c). The outcome is the
+ * contiguous prefix that was copied; what lies beyond it in the destination is cut off again if the
+ * copy had made the file longer.
  *
- * A file copy is one step of a job: of a copy_job, which is nothing else, or of a tree_job, which has many.
+ * A file copy is one step of a job: of a copy_job, which is nothing else, or of a tree_job, which
+ * has many.
  *
- * Threads: file_copy_start() on a worker; regions end on any worker; done() on the worker that ended the last.
+ * Threads: file_copy_start() on a worker; regions end on any worker; done() on the worker that
+ * ended the last.
  */
 #ifndef ENGINE_FILE_COPY_H
 #define ENGINE_FILE_COPY_H
@@ -27,7 +30,7 @@ struct job;
 struct worker;
 
 struct file_copy_result {
-	int error; /* why the copy ended early; 0: it did not, or time was up, or the source ended */
+	int error; /* that ended the copy early; 0: none did (time may be up, or the source short) */
 	uint64_t bytes; /* the contiguous prefix */
 	uint64_t bytes_by_way[COPY_WAY_COUNT];
 };

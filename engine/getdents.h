@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * getdents.h - reading a directory through its descriptor, with cookies to go on from (getdents64(2)).
+ * getdents.h - reading a directory through its descriptor, with cookies to go on from
+ * (getdents64(2)).
  */
 #ifndef ENGINE_GETDENTS_H
 #define ENGINE_GETDENTS_H
@@ -26,7 +27,10 @@ struct getdents {
 	_Alignas(struct getdents_entry) char buffer[GETDENTS_BUFFER];
 };
 
-/** Fills the buffer from @dir_fd's position. 1: something came (possibly only "." and ".."); 0: the end; -errno. */
+/**
+ * Fills the buffer from @dir_fd's position. 1: something came (possibly only "." and ".."); 0: the
+ * end; -errno.
+ */
 int getdents_read(struct getdents *list, int dir_fd);
 
 /** The next entry of the buffer but "." and "..", or NULL. Valid until the next getdents_read(). */

@@ -2,12 +2,12 @@
 /*
  * io_method.h - how a worker performs the operations of its slots.
  *
- * Two methods: io_ring.c (io_uring: nothing blocks but the wait) and io_sync.c (pread/pwrite, at once, on
- * the worker's thread). Both report through slot_event() and run the slot's done() when it is DONE, from
- * io_method::wait only, so that the code above cannot tell them apart.
+ * Two methods: io_ring.c (io_uring: nothing blocks but the wait) and io_sync.c (pread/pwrite, at
+ * once, on the worker's thread). Both report through slot_event() and run the slot's done() when it
+ * is DONE, from io_method::wait only, so that the code above cannot tell them apart.
  *
- * Thread: an io belongs to the worker's thread that opened it; only io_method::wake may be called from
- * others.
+ * Thread: an io belongs to the worker's thread that opened it; only io_method::wake may be called
+ * from others.
  */
 #ifndef ENGINE_IO_METHOD_H
 #define ENGINE_IO_METHOD_H
@@ -54,21 +54,27 @@ struct io_method {
 	void (*close)(struct io *io);
 
 	/**
-	 * Takes up @action for @slot, as slot::cred. Nothing is reported from here: results and failures
-	 * come through wait. May change the identity that the thread has adopted.
+	 * Takes up @action for @slot, as slot::cred. Nothing is reported from here: results and
+	 * failures come through wait. May change the identity that the thread has adopted.
 	 */
 	void (*queue)(struct io *io, struct io_slot *slot, enum slot_action action);
 
 	/**
-	 * Submits what is queued and, unless something has completed already, waits until an operation
-	 * completes or the wake_fd is written. Then runs the events.
+	 * Submits what is queued and, unless something has completed already, waits until an
+	 * operation completes or the wake_fd is written. Then runs the events.
 	 */
 	void (*wait)(struct io *io);
 
-	/** Puts two files into the table of registered files at @index and @index + 1. -errno: use the fds. */
+	/**
+	 * Puts two files into the table of registered files at @index and @index + 1. -errno: use
+	 * the fds.
+	 */
 	int (*register_files)(struct io *io, unsigned index, int first, int second);
 
-	/** Takes them out, so that the ring does not keep the files open. Nothing for them is in flight. */
+	/**
+	 * Takes them out, so that the ring does not keep the files open. Nothing for them is in
+	 * flight.
+	 */
 	void (*unregister_files)(struct io *io, unsigned index);
 };
 

@@ -2,14 +2,15 @@
 /*
  * io_ring.c - the io_uring method: one ring a worker, made inside the worker's thread.
  *
- *  - A read and its write are linked: one submission, and one completion, because a read that succeeds
- *    in full posts none (IOSQE_CQE_SKIP_SUCCESS). When it falls short the kernel drops the linked write
- *    without a completion and posts the read's (io_uring_enter(2); io_fail_links() in the kernel).
+ *  - A read and its write are linked: one submission, and one completion, because a read that
+ *    succeeds in full posts none (IOSQE_CQE_SKIP_SUCCESS). When it falls short the kernel drops the
+ *    linked write without a completion and posts the read's (io_fail_links() in the kernel).
  *  - The wake-up eventfd is read through the ring, so that there is one place to wait.
  *  - SINGLE_ISSUER and DEFER_TASKRUN: completions run when this thread asks for them, not as
  *    interruptions; kernels before 6.1 lack them and get a plain ring.
- *  - Every operation carries the identity of its job as a registered personality, because the kernel
- *    may run it later, on a thread of its own, and would take the credentials that this thread has then.
+ *  - Every operation carries the identity of its job as a registered personality, because the
+ *    kernel may run it later, on a thread of its own, and would take the credentials that this
+ *    thread has then.
  *  - Registered buffers and files are optimisations: refused (RLIMIT_MEMLOCK), plain ones serve.
  */
 #include <assert.h>
@@ -181,7 +182,10 @@ static void submit(struct io *io)
 		count_enter(io);
 		r = io_uring_submit(&io->ring);
 	} while (r == -EINTR || r == -EAGAIN);
-	/* The ring is ours alone and no larger than its completion queue: nothing else can go wrong. */
+	/*
+	 * The ring is ours alone and no larger than its completion queue: nothing else can go
+	 * wrong.
+	 */
 	assert(r >= 0 || r == -EBUSY);
 }
 

@@ -2,8 +2,8 @@
 /*
  * io_sync.c - the synchronous method: the fallback where there is no io_uring, and a debugging aid.
  *
- * queue() performs the operation at once and keeps the result; wait() reports it. So events come in the
- * order of submission and never from within queue(), as with the ring.
+ * queue() performs the operation at once and keeps the result; wait() reports it. So events come in
+ * the order of submission and never from within queue(), as with the ring.
  */
 #include <assert.h>
 #include <poll.h>
@@ -14,7 +14,10 @@
 struct io {
 	int wake_fd;
 	struct cred_thread *thread;
-	/* Completed operations, oldest first: linked through io_slot::link, which a busy slot does not use. */
+	/*
+	 * Completed operations, oldest first: linked through io_slot::link, which a busy slot does
+	 * not use.
+	 */
 	TAILQ_HEAD(sync_results, io_slot) results;
 };
 
@@ -91,7 +94,10 @@ static void wait_for_wake(int wake_fd)
 	struct pollfd poller = { .fd = wake_fd, .events = POLLIN };
 	uint64_t count;
 
-	/* EINTR is as good as a wake: the worker looks again. Nobody else reads, so read() has its 8 bytes. */
+	/*
+	 * EINTR is as good as a wake: the worker looks again. Nobody else reads, so read() has its
+	 * 8 bytes.
+	 */
 	if (poll(&poller, 1, -1) == 1)
 		(void)!read(wake_fd, &count, sizeof(count));
 }

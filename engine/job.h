@@ -4,8 +4,9 @@
  *
  *	PREPARED --job_start--> RUNNING --job_end--> ENDED
  *
- * A job is embedded in its kind (copy_job, tree_job), which provides job_ops. It stays alive while its
- * creator or the engine holds a reference; the engine holds one from job_start() until done() has run.
+ * A job is embedded in its kind (copy_job, tree_job), which provides job_ops. It stays alive while
+ * its creator or the engine holds a reference; the engine holds one from job_start() until done()
+ * has run.
  */
 #ifndef ENGINE_JOB_H
 #define ENGINE_JOB_H
@@ -58,7 +59,9 @@ struct job_setup {
 	void *userdata;
 };
 
-/** Initialises the common part, with one reference for the creator. -ESHUTDOWN: the engine drains. */
+/**
+ * Initialises the common part, with one reference for the creator. -ESHUTDOWN: the engine drains.
+ */
 int job_init(struct job *job, const struct job_setup *setup);
 
 bool job_is_cancelled(const struct job *job);
@@ -67,8 +70,8 @@ bool job_is_cancelled(const struct job *job);
 int job_push(struct job *job, struct task *task, enum push_where where, struct worker *self);
 
 /**
- * Ends the job: done() is called, then the engine's reference is dropped. No lock may be held. @worker: whose
- * thread calls; NULL elsewhere.
+ * Ends the job: done() is called, then the engine's reference is dropped. No lock may be held.
+ * @worker: whose thread calls; NULL elsewhere.
  */
 void job_end(struct job *job, const struct job_result *result, struct worker *worker);
 

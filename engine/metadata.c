@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * metadata.c - see metadata.h. Open files are worked on through their descriptors; what cannot be opened
- * without side effects, by name below its directory's /proc/self/fd entry with the l*xattr() calls, which
- * do not follow the last component.
+ * metadata.c - see metadata.h. Open files are worked on through their descriptors; what cannot be
+ * opened without side effects, by name below its directory's /proc/self/fd entry with the l*xattr()
+ * calls, which do not follow the last component.
  */
 #include "metadata.h"
 
@@ -17,7 +17,9 @@
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
 
-/* One side of a copy of attributes: an open file, or a path whose last component is not followed. */
+/*
+ * One side of a copy of attributes: an open file, or a path whose last component is not followed.
+ */
 struct place {
 	int fd; /* -1: the path */
 	const char *path;
@@ -70,7 +72,10 @@ static bool is_privileged(const char *name)
 	return has_prefix(name, "trusted.") || has_prefix(name, "security.");
 }
 
-/* Attributes that a file system makes up itself (system.nfs4_acl of another kind, btrfs.*) cannot be copied. */
+/*
+ * Attributes that a file system makes up itself (system.nfs4_acl of another kind, btrfs.*) cannot
+ * be copied.
+ */
 static bool is_copied(const char *name)
 {
 	return has_prefix(name, "user.") || is_privileged(name) || is_acl(name);

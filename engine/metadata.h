@@ -2,10 +2,10 @@
 /*
  * metadata.h - owner, extended attributes, ACLs, mode and times of a copy.
  *
- * The order is fixed: owner (which clears setuid bits and capabilities), extended attributes (among them
- * ACLs and capabilities), mode, times. What an unprivileged user may not keep (another owner; trusted.* and
- * security.* attributes) is left out as cp -a does, and setuid and setgid bits go with the owner; everything
- * else that cannot be kept is an error.
+ * The order is fixed: owner (which clears setuid bits and capabilities), extended attributes (among
+ * them ACLs and capabilities), mode, times. What an unprivileged user may not keep (another owner;
+ * trusted.* and security.* attributes) is left out as cp -a does, and setuid and setgid bits go
+ * with the owner; everything else that cannot be kept is an error.
  */
 #ifndef ENGINE_METADATA_H
 #define ENGINE_METADATA_H
@@ -34,12 +34,16 @@ struct metadata_made {
 };
 
 /**
- * Regular files and directories, both open (not O_PATH). -errno; *ret_call names the system call that failed.
+ * Regular files and directories, both open (not O_PATH). -errno; *ret_call names the system call
+ * that failed.
  */
 int metadata_copy_fd(int src_fd, int dst_fd, const struct metadata *source,
 		     const struct metadata_made *made, const char **ret_call);
 
-/** Anything else (symbolic links, FIFOs, sockets, devices), by directory and name; never follows a link. */
+/**
+ * Anything else (symbolic links, FIFOs, sockets, devices), by directory and name; never follows a
+ * link.
+ */
 struct metadata_at {
 	int src_dir;
 	int dst_dir;

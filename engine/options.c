@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * options.c - the engine's options: defaults, bounds, and their form as text, which the daemon and the
- * command line share.
+ * options.c - the engine's options: defaults, bounds, and their form as text, which the daemon and
+ * the command line share.
  */
 #include <limits.h>
 #include <stdarg.h>

@@ -63,7 +63,9 @@ static int map(struct planner *planner, struct extent *ret)
 	r = seek(planner, SEEK_HOLE, &hole);
 	if (r < 0)
 		return r;
-	/* The file changes under us and the data just seen is a hole now: copy it, zeros are right. */
+	/*
+	 * The file changes under us and the data just seen is a hole now: copy it, zeros are right.
+	 */
 	planner->data_end = hole > planner->position ? hole : planner->end;
 	return 0;
 }

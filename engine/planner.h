@@ -2,9 +2,9 @@
 /*
  * planner.h - what of a source range is data and what is a hole, piece by piece.
  *
- * Extents are mapped when they are asked for (lseek(2), SEEK_DATA and SEEK_HOLE), so that a file of a
- * million extents costs neither memory nor a wait before the first byte is copied. Where a file system
- * cannot tell, all is data.
+ * Extents are mapped when they are asked for (lseek(2), SEEK_DATA and SEEK_HOLE), so that a file of
+ * a million extents costs neither memory nor a wait before the first byte is copied. Where a file
+ * system cannot tell, all is data.
  *
  * Thread: one at a time; the owner sees to that.
  */
@@ -32,12 +32,14 @@ struct extent {
 void planner_init(struct planner *planner, int src_fd, uint64_t offset, uint64_t end, bool dense);
 
 /**
- * The next piece, in order and without gaps: a hole of any length, or data of at most @max_data bytes.
- * 1: @ret is set; 0: the range is planned; -errno of lseek(2).
+ * The next piece, in order and without gaps: a hole of any length, or data of at most @max_data
+ * bytes. 1: @ret is set; 0: the range is planned; -errno of lseek(2).
  */
 int planner_next(struct planner *planner, uint64_t max_data, struct extent *ret);
 
-/** Takes @hole, the last answer, back and answers it as data next: the destination cannot keep it. */
+/**
+ * Takes @hole, the last answer, back and answers it as data next: the destination cannot keep it.
+ */
 void planner_hole_as_data(struct planner *planner, const struct extent *hole);
 
 #endif /* ENGINE_PLANNER_H */

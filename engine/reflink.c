@@ -11,8 +11,9 @@
 #include "engine_private.h"
 
 /*
- * The first piece; each next one is four times as large while that takes no time, so that a clone of 1 TiB takes
- * few calls. Where the source's dirty pages have to be written first the pieces stay small.
+ * The first piece; each next one is four times as large while that takes no time, so that a clone
+ * of 1 TiB takes few calls. Where the source's dirty pages have to be written first the pieces stay
+ * small.
  */
 #define FIRST_PIECE (16 * MIB)
 #define QUICK_NS (20 * UINT64_C(1000000))
@@ -35,7 +36,9 @@ static int map_error(int error)
 	}
 }
 
-/* How much of the front has an alignment that can be cloned: all, or down to a block, or nothing. */
+/*
+ * How much of the front has an alignment that can be cloned: all, or down to a block, or nothing.
+ */
 static uint64_t clonable(const struct reflink *reflink)
 {
 	uint64_t mask = reflink->block_size - 1;

@@ -19,11 +19,11 @@ struct reflink {
 };
 
 /**
- * Clones as much of the front of the range as can be cloned, in pieces, so that @want_stop (called between
- * them) can end it: the file system first writes the source's dirty pages back, which takes its time.
- * Blocks. @ret_cloned is always set. 0: all, or stopped, or what is left cannot be cloned for its alignment;
- * -EOPNOTSUPP: not these file systems (the others of this meaning are mapped to it); -EINVAL: not this range;
- * other -errno of ioctl_ficlonerange(2): the copy has failed.
+ * Clones as much of the front of the range as can be cloned, in pieces, so that @want_stop (called
+ * between them) can end it: the file system first writes the source's dirty pages back, which takes
+ * its time. Blocks. @ret_cloned is always set. 0: all, or stopped, or what is left cannot be cloned
+ * for its alignment; -EOPNOTSUPP: not these file systems (the others of this meaning are mapped to
+ * it); -EINVAL: not this range; other -errno of ioctl_ficlonerange(2): the copy has failed.
  */
 int reflink_range(const struct reflink *reflink, bool (*want_stop)(void *userdata), void *userdata,
 		  uint64_t *ret_cloned);

@@ -55,7 +55,10 @@ struct region *region_new_hole(struct file_copy *copy, uint64_t src_offset, uint
 	return region;
 }
 
-/* Time is up, and this is not the very first block of the copy: an answer of 0 bytes would mean end of file. */
+/*
+ * Time is up, and this is not the very first block of the copy: an answer of 0 bytes would mean end
+ * of file.
+ */
 static bool is_late(const struct region *region)
 {
 	uint64_t hard = region->copy->hard_limit_ns;

@@ -4,8 +4,8 @@
  *
  *	PLANNED --pushed, popped--> RUNNING --nothing left, nothing in flight--> ENDED
  *
- * A hole is a region too, one that is ENDED when it is planned. The file copy keeps its regions in order
- * and advances its contiguous prefix over those that are ENDED and whole.
+ * A hole is a region too, one that is ENDED when it is planned. The file copy keeps its regions in
+ * order and advances its contiguous prefix over those that are ENDED and whole.
  *
  * Thread: the file copy's planner until it is pushed; then the worker; then, ENDED, the file copy.
  */

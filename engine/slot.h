@@ -7,9 +7,9 @@
  *	                             +-----------+	a short read: write what came, then read on
  *	FREE --slot_begin_fsync--> SYNCING -----------> DONE
  *
- * The slot decides what comes next; an io_method only performs it. A full read is followed by its write
- * without coming back here (linked in the ring), so one event reports both. Short reads and writes are
- * requeued from where they stopped, EINTR and EAGAIN are tried again, nothing is lost.
+ * The slot decides what comes next; an io_method only performs it. A full read is followed by its
+ * write without coming back here (linked in the ring), so one event reports both. Short reads and
+ * writes are requeued from where they stopped, EINTR and EAGAIN are tried again, nothing is lost.
  *
  * Thread: a slot belongs to one worker and is touched by its thread only.
  */
@@ -105,8 +105,9 @@ enum slot_action slot_begin_fsync(struct io_slot *slot, const struct slot_fsync 
 
 /**
  * One event of the operation in flight: its result as a system call's (bytes or -errno). For
- * SLOT_ACTION_READ_WRITE @result is the write's; -ECANCELED when the write was not tried because the read
- * fell short, which slot->read_result says. Answers what to do next; SLOT_ACTION_NONE means DONE.
+ * SLOT_ACTION_READ_WRITE @result is the write's; -ECANCELED when the write was not tried because
+ * the read fell short, which slot->read_result says. Answers what to do next; SLOT_ACTION_NONE
+ * means DONE.
  */
 enum slot_action slot_event(struct io_slot *slot, int result);
 

@@ -74,7 +74,10 @@ static int push_name(struct staging_remover *remover, const char *name)
 	return 0;
 }
 
-/* Into the directory @name below @at. A directory that the copy has given its final mode already may be closed. */
+/*
+ * Into the directory @name below @at. A directory that the copy has given its final mode already
+ * may be closed.
+ */
 static int descend(struct staging_remover *remover, int at, const char *name)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -149,7 +152,10 @@ static int remove_chunk(struct staging_remover *remover, unsigned *budget)
 	}
 	if (!any)
 		return ascend(remover);
-	/* Removing moves what follows on some file systems: from the beginning, until nothing is left. */
+	/*
+	 * Removing moves what follows on some file systems: from the beginning, until nothing is
+	 * left.
+	 */
 	return lseek(remover->dir_fd, 0, SEEK_SET) < 0 ? negative_errno() : 1;
 }
 

@@ -10,17 +10,23 @@
 
 #define STAGING_PREFIX ".arsync-"
 
-/** Writes a hidden name that nobody else has. @name has room for NAME_MAX + 1 bytes. -errno of getrandom(2). */
+/**
+ * Writes a hidden name that nobody else has. @name has room for NAME_MAX + 1 bytes. -errno of
+ * getrandom(2).
+ */
 int staging_name(char *name);
 
 /**
- * Renames @staging to @name in the same directory, which must not have it: -EEXIST. Atomic where the file
- * system knows RENAME_NOREPLACE; elsewhere a name made in the same instant by somebody else could be replaced
- * (an empty directory or a file).
+ * Renames @staging to @name in the same directory, which must not have it: -EEXIST. Atomic where
+ * the file system knows RENAME_NOREPLACE; elsewhere a name made in the same instant by somebody
+ * else could be replaced (an empty directory or a file).
  */
 int staging_publish(int dir_fd, const char *staging, const char *name);
 
-/* Removes a tree, a bounded number of entries at a time, without recursion and with one open directory. */
+/*
+ * Removes a tree, a bounded number of entries at a time, without recursion and with one open
+ * directory.
+ */
 struct staging_remover {
 	int parent_fd;	  /* borrowed */
 	const char *name; /* borrowed */

@@ -209,7 +209,9 @@ static void publish(struct tree_job *tree)
 		tree_fail(tree, NULL, NULL, call, r);
 }
 
-/* Removes what was staged, in pieces, so that a large tree does not keep a worker from the others. */
+/*
+ * Removes what was staged, in pieces, so that a large tree does not keep a worker from the others.
+ */
 static void remove_task(struct task *task, struct worker *worker)
 {
 	struct tree_job *tree = CONTAINER_OF(task, struct tree_job, end_task);

@@ -4,18 +4,19 @@
  *
  *	tree.c		the job: checks, staging, the end (publish or remove)
  *	tree_dir.c	directories: opened, listed, finished deepest first
- *	tree_file.c	what is in them: small files in groups through one buffer, large ones as file copies,
- *			symbolic links and special files at once
+ *	tree_file.c	what is in them: small files in groups through one buffer, large
+ *			ones as file copies, symbolic links and special files at once
  *	tree_link.c	hard links: the first comer copies, the others are linked to it
  *
- * A directory is a task that lists a buffer of entries, queues itself again for the rest, and puts its
- * subdirectories and batches of names on top, so that the job's queue is a stack: depth first, with bounded
- * memory however large a directory is. Open directories are bounded too; closed ones are found again by name and
- * identity.
+ * A directory is a task that lists a buffer of entries, queues itself again for the rest, and puts
+ * its subdirectories and batches of names on top, so that the job's queue is a stack: depth first,
+ * with bounded memory however large a directory is. Open directories are bounded too; closed ones
+ * are found again by name and identity.
  *
  * The first error ends the copy: what is queued then does nothing but account for itself.
  *
- * Threads: tasks on any worker. tree_job::lock protects the books; no system call is made while it is held.
+ * Threads: tasks on any worker. tree_job::lock protects the books; no system call is made while it
+ * is held.
  */
 #ifndef ENGINE_TREE_H
 #define ENGINE_TREE_H
@@ -81,7 +82,10 @@ struct tree_job {
 /** Whether nothing more is to be copied: an error or a cancel. */
 bool tree_is_stopping(const struct tree_job *tree);
 
-/** Records an error; the first one counts. @name may be NULL: the directory itself. @call: a literal. */
+/**
+ * Records an error; the first one counts. @name may be NULL: the directory itself. @call: a
+ * literal.
+ */
 void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *name,
 	       const char *call, int error);
 

@@ -117,7 +117,9 @@ static int open_dir(int at, const char *name, bool path_only)
 	return fd < 0 ? negative_errno() : fd;
 }
 
-/* Opens one step down: @dir below the two descriptors of its parent, or the root below the job's. */
+/*
+ * Opens one step down: @dir below the two descriptors of its parent, or the root below the job's.
+ */
 static int open_step(const struct tree_dir *dir, int src_at, int dst_at, bool path_only,
 		     int *ret_src_fd, int *ret_dst_fd)
 {
@@ -138,8 +140,8 @@ static int open_step(const struct tree_dir *dir, int src_at, int dst_at, bool pa
 }
 
 /*
- * The directories from below the nearest open ancestor (which is held, *ret_above; NULL: from the root on) down
- * to @dir. -ENOMEM.
+ * The directories from below the nearest open ancestor (which is held, *ret_above; NULL: from the
+ * root on) down to @dir. -ENOMEM.
  */
 static int collect_closed(struct tree_dir *dir, struct tree_dir ***ret_chain, size_t *ret_n,
 			  struct tree_dir **ret_above)
@@ -211,7 +213,10 @@ static int check_identity(const struct tree_dir *dir, int src_fd, int dst_fd)
 	return 0;
 }
 
-/* Makes @dir open, and the longest unused one closed when there are too many; the caller becomes a user. */
+/*
+ * Makes @dir open, and the longest unused one closed when there are too many; the caller becomes a
+ * user.
+ */
 static void set_open(struct tree_dir *dir, int src_fd, int dst_fd)
 {
 	struct tree_job *tree = dir->tree;
@@ -328,7 +333,10 @@ void tree_dir_done(struct tree_dir *dir, unsigned n, struct worker *worker)
 	tree_walked(tree, worker);
 }
 
-/* The root of the copy lies in a directory that may hand a group, a setgid bit and a default ACL down. */
+/*
+ * The root of the copy lies in a directory that may hand a group, a setgid bit and a default ACL
+ * down.
+ */
 static int make_root_private(struct tree_dir *dir, int dst_fd)
 {
 	struct tree_job *tree = dir->tree;

@@ -2,9 +2,10 @@
 /*
  * tree_dir.h - a directory of a tree copy, in the source and in the copy.
  *
- * pending counts what keeps it from being finished: its own listing, each name handed to a batch, each
- * subdirectory. At 0 its owner, mode and times are set (its contents no longer change), and its parent's count
- * goes down. refs keep the struct itself: children need their parents' names, hard links those of the first.
+ * pending counts what keeps it from being finished: its own listing, each name handed to a batch,
+ * each subdirectory. At 0 its owner, mode and times are set (its contents no longer change), and
+ * its parent's count goes down. refs keep the struct itself: children need their parents' names,
+ * hard links those of the first.
  */
 #ifndef ENGINE_TREE_DIR_H
 #define ENGINE_TREE_DIR_H
@@ -43,19 +44,28 @@ struct tree_dir {
 	char name[]; /* set once */
 };
 
-/** A directory to be copied; counts in its parent's pending. NULL: no memory. Then tree_push() its task. */
+/**
+ * A directory to be copied; counts in its parent's pending. NULL: no memory. Then tree_push() its
+ * task.
+ */
 struct tree_dir *tree_dir_new(struct tree_job *tree, struct tree_dir *parent, const char *name);
 
 struct tree_dir *tree_dir_ref(struct tree_dir *dir);
 void tree_dir_unref(struct tree_dir *dir);
 
-/** Its descriptors, opened again if need be; until tree_dir_release(). -errno; -ESTALE: it was replaced. */
+/**
+ * Its descriptors, opened again if need be; until tree_dir_release(). -errno; -ESTALE: it was
+ * replaced.
+ */
 int tree_dir_acquire(struct tree_dir *dir, int *ret_src_fd, int *ret_dst_fd);
 void tree_dir_release(struct tree_dir *dir);
 
 /** @n more things keep it from being finished. */
 void tree_dir_add_pending(struct tree_dir *dir, unsigned n);
-/** @n of them are done. At 0 it is finished, and so may be those above it; the last one ends the walk. */
+/**
+ * @n of them are done. At 0 it is finished, and so may be those above it; the last one ends the
+ * walk.
+ */
 void tree_dir_done(struct tree_dir *dir, unsigned n, struct worker *worker);
 
 /** "a/b/c" below the root, with @name (or NULL) at the end. Malloc'd; NULL: no memory. */

@@ -2,7 +2,7 @@
 /*
  * tree_file.c - see tree_file.h.
  *
- *	batch_task -> copy_entry --regular--> open_pair --small--> group: start_group .. complete_group
+ *	batch_task -> copy_entry --regular--> copy_regular --small--> start_group, complete_group
  *	                  |                             \-large--> large: file_copy  .. large_done
  *	                  \--other--> copy_other (symbolic link, FIFO, socket, device)
  * All end in finish_file() or directly in tree_dir_done().
@@ -29,7 +29,10 @@
 #define SMALL_MAX (512 * KIB) /* larger files are copied as regions */
 #define BUFFER_ALIGNMENT 64   /* of a file's place in the shared buffer: a cache line */
 
-/* Names of one directory, each behind its type. Freed when all are started and all that was started is done. */
+/*
+ * Names of one directory, each behind its type. Freed when all are started and all that was started
+ * is done.
+ */
 struct tree_batch {
 	struct task task;
 	struct tree_dir *dir; /* which counts the names as pending */
@@ -447,7 +450,10 @@ struct step {
 	bool full;	  /* start what there is before going on */
 };
 
-/* A further name of an inode: 1: the caller copies it (*ret_link: and tells the others); 0: done with. */
+/*
+ * A further name of an inode: 1: the caller copies it (*ret_link: and tells the others); 0: done
+ * with.
+ */
 static int claim_link(struct step *step, const char *name, const struct stat *st,
 		      struct tree_link **ret_link)
 {

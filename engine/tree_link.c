@@ -83,7 +83,10 @@ static void remove_locked(struct tree_link_table *table, struct tree_link *link)
 	link->dropped = true;
 }
 
-/* Doubles the table when it is full. Without memory it stays as it is, only slower, unless there is none yet. */
+/*
+ * Doubles the table when it is full. Without memory it stays as it is, only slower, unless there is
+ * none yet.
+ */
 static int grow_locked(struct tree_link_table *table)
 {
 	struct tree_link_table grown = { .n_buckets =
@@ -135,7 +138,10 @@ static struct tree_link *link_new(struct tree_dir *dir, const char *name, const 
 	return link;
 }
 
-/* One more name of the inode was seen; the caller becomes a user. After the last one the table needs it no more. */
+/*
+ * One more name of the inode was seen; the caller becomes a user. After the last one the table
+ * needs it no more.
+ */
 static void seen_locked(struct tree_link_table *table, struct tree_link *link)
 {
 	link->users++;

@@ -5,8 +5,8 @@
  *	COPYING --tree_link_copied--> COPIED (further names are linked to the first)
  *	        \--tree_link_failed--> forgotten; the job has failed
  *
- * The first name of an inode copies it. Who comes while that goes on leaves a note and goes on with something
- * else: no worker waits. An entry is dropped when all names that the inode has were seen.
+ * The first name of an inode copies it. Who comes while that goes on leaves a note and goes on with
+ * something else: no worker waits. An entry is dropped when all names that the inode has were seen.
  *
  * Threads: any worker; the table is protected by tree_job::lock.
  */
@@ -22,8 +22,8 @@ struct worker;
 
 enum tree_link_claim {
 	TREE_LINK_OWN, /* the caller copies the file, then calls tree_link_copied() or _failed() */
-	TREE_LINK_QUEUED, /* will be linked by who copies it, who also calls tree_dir_done() for it */
-	TREE_LINK_READY, /* the caller calls tree_link_make() */
+	TREE_LINK_QUEUED, /* who copies it links it, and calls tree_dir_done() for it */
+	TREE_LINK_READY,  /* the caller calls tree_link_make() */
 };
 
 /** -ENOMEM. *ret_link is set for OWN and READY. */

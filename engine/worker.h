@@ -2,9 +2,9 @@
 /*
  * worker.h - one thread, one core, one ring.
  *
- * A worker takes tasks from the dispatcher while it has a free buffer, keeps its buffers busy with the
- * blocks of the regions it has taken (in turn, so that regions share it evenly), waits once for all of
- * them, and runs the completions. All that belongs to it is made inside its own thread.
+ * A worker takes tasks from the dispatcher while it has a free buffer, keeps its buffers busy with
+ * the blocks of the regions it has taken (in turn, so that regions share it evenly), waits once for
+ * all of them, and runs the completions. All that belongs to it is made inside its own thread.
  *
  * Threads: everything here is for the worker's own thread (that is, from task::run, slot and region
  * callbacks), except worker_start(), worker_wake() and worker_stop().
@@ -27,8 +27,8 @@ struct region;
 #define WORKER_REGIONS_MAX 16	  /* regions a worker works on at once */
 
 /*
- * Slots besides those of the buffers, for fsyncs, which need none: no further task is taken when fewer are free than
- * one task and what is under way can ask for.
+ * Slots besides those of the buffers, for fsyncs, which need none: no further task is taken when
+ * fewer are free than one task and what is under way can ask for.
  */
 #define WORKER_SLOTS_EXTRA 256
 #define WORKER_SLOTS_FREE_MIN 192
@@ -61,8 +61,8 @@ struct worker {
 	TAILQ_HEAD(, chunk) free_chunks;
 	TAILQ_HEAD(, io_slot) free_slots;
 	TAILQ_HEAD(, region) regions; /* those that have blocks to start, next to be served first */
-	unsigned n_regions; /* all that are attached, those that only wait for completions included */
-	bool region_indexes[WORKER_REGIONS_MAX]; /* places in use in the table of registered files */
+	unsigned n_regions;	      /* attached: those that only wait for completions included */
+	bool region_indexes[WORKER_REGIONS_MAX]; /* places in the table of registered files */
 };
 
 /** Starts the thread. -errno of pthread_create(3) or eventfd(2). */
@@ -75,8 +75,8 @@ void worker_wake(struct worker *worker);
 void worker_stop(struct worker *worker);
 
 /**
- * Says that the worker is about to look for a task: for one who is going to push one from another thread, because a
- * job of this worker has ended, no further worker needs to be woken or started.
+ * Says that the worker is about to look for a task: for one who is going to push one from another
+ * thread, because a job of this worker has ended, no further worker needs to be woken or started.
  */
 void worker_will_look(struct worker *worker);
 

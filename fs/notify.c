@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * notify.c - see notify.h. See fuse_reverse_inval_entry() in the kernel's fs/fuse/dir.c for the lock.
+ * notify.c - see notify.h. See fuse_reverse_inval_entry() in the kernel's fs/fuse/dir.c for the
+ * lock.
  */
 #include "notify.h"
 

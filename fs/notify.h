@@ -2,8 +2,9 @@
 /*
  * notify.h - telling the kernel that a name is not what it remembers.
  *
- * Such a notification takes the directory's lock in the kernel, and whoever holds that may be waiting for us.
- * So one thread that serves no requests does nothing else, and nobody waits for it without a limit.
+ * Such a notification takes the directory's lock in the kernel, and whoever holds that may be
+ * waiting for us. So one thread that serves no requests does nothing else, and nobody waits for it
+ * without a limit.
  */
 #ifndef ARSYNCFS_NOTIFY_H
 #define ARSYNCFS_NOTIFY_H
@@ -20,8 +21,9 @@ int notify_start(struct session *session);
 void notify_stop(struct session *session);
 
 /**
- * Queues: @name in @parent is to be looked up again at its next use; mounts below it stay. A reference to @parent
- * is taken, @name is copied. -ENOMEM: nothing is queued, @done will not be called.
+ * Queues: @name in @parent is to be looked up again at its next use; mounts below it stay. A
+ * reference to @parent is taken, @name is copied. -ENOMEM: nothing is queued, @done will not be
+ * called.
  */
 int notify_expire_entry(struct session *session, struct inode *parent, const char *name,
 			notify_done_fn done, void *userdata);

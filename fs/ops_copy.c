@@ -112,7 +112,10 @@ static void cleanup_cred(struct cred **cred)
 	cred_unref(*cred);
 }
 
-/* Both files are open: what counts is whose quota and reserved blocks are used. NULL: the daemon's own. */
+/*
+ * Both files are open: what counts is whose quota and reserved blocks are used. NULL: the daemon's
+ * own.
+ */
 static int quota_identity(fuse_req_t req, struct cred **ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);

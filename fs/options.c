@@ -4,10 +4,10 @@
  * apart.
  *
  * fuse_opt_parse() hands each argument, and each part of -o a,b,c, to take_argument(). Ours are in
- * `rules`, or the engine's, and look the same on the command line (--name=value) and in fstab (name=value). Mount
- * options are either passed to libfuse, which knows what mount(2) and fusermount3 want, or dropped,
- * because they speak to mount(8) and systemd. Everything else is refused: an option without effect
- * would be a lie.
+ * `rules`, or the engine's, and look the same on the command line (--name=value) and in fstab
+ * (name=value). Mount options are either passed to libfuse, which knows what mount(2) and
+ * fusermount3 want, or dropped, because they speak to mount(8) and systemd. Everything else is
+ * refused: an option without effect would be a lie.
  */
 #include "options.h"
 

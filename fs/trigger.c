@@ -263,8 +263,9 @@ static void told(void *userdata)
 }
 
 /*
- * The copy is there. The answer waits until the kernel forgets what it knew of the name, but not for long: who
- * holds the directory's lock may be waiting for the source's, which the caller holds until the answer.
+ * The copy is there. The answer waits until the kernel forgets what it knew of the name, but not
+ * for long: who holds the directory's lock may be waiting for the source's, which the caller holds
+ * until the answer.
  */
 static void announce(struct trigger *trigger)
 {

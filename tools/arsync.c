@@ -4,8 +4,8 @@
  *
  *	arsync copy [options] SRC DEST
  *
- * runs the engine in this process: the same copy that a mount makes, without the mount. Exit codes: 0 copied,
- * 1 the copy failed, 2 the command line is wrong, 130 cancelled by a signal.
+ * runs the engine in this process: the same copy that a mount makes, without the mount. Exit codes:
+ * 0 copied, 1 the copy failed, 2 the command line is wrong, 130 cancelled by a signal.
  */
 #include <fcntl.h>
 #include <getopt.h>

@@ -52,7 +52,10 @@ static inline int negative_errno(void)
 	return errno > 0 ? -errno : -EIO;
 }
 
-/** Closes @fd when it is open; keeps errno. Close errors matter only after writes: see close_checked(). */
+/**
+ * Closes @fd when it is open; keeps errno. Close errors matter only after writes: see
+ * close_checked().
+ */
 static inline void close_keep_errno(int fd)
 {
 	int saved = errno;

@@ -6,8 +6,8 @@
  * them (nptl(7)), so this module uses the raw system calls. A thread that wants to act for a caller
  * initialises a cred_thread once, and adopts an identity for the length of a task.
  *
- * Only a privileged daemon (CAP_SETUID and CAP_SETGID) can become somebody else. An unprivileged one
- * acts as itself for everybody; adopting then checks nothing and changes only the umask.
+ * Only a privileged daemon (CAP_SETUID and CAP_SETGID) can become somebody else. An unprivileged
+ * one acts as itself for everybody; adopting then checks nothing and changes only the umask.
  */
 #ifndef ARSYNC_CRED_H
 #define ARSYNC_CRED_H
@@ -27,7 +27,9 @@ struct cred {
 	gid_t groups[];
 };
 
-/** Allocates an identity with one reference. @groups is copied. -ENOMEM, -EINVAL (too many groups). */
+/**
+ * Allocates an identity with one reference. @groups is copied. -ENOMEM, -EINVAL (too many groups).
+ */
 int cred_new(uid_t uid, gid_t gid, const gid_t *groups, size_t n_groups, struct cred **ret);
 struct cred *cred_ref(struct cred *cred);
 /** Accepts NULL. */
@@ -50,22 +52,23 @@ struct cred_thread {
 /**
  * Prepares the calling thread: gives it a umask of its own (unshare(2), CLONE_FS), which becomes 0,
  * and drops CAP_FSETID from its effective set unless @keep_fsetid, so that writes, copies and
- * fallocate strip setuid and setgid bits as they do for ordinary users. -errno when the kernel refuses.
+ * fallocate strip setuid and setgid bits as they do for ordinary users. -errno when the kernel
+ * refuses.
  */
 int cred_thread_init(struct cred_thread *thread, bool keep_fsetid);
 void cred_thread_destroy(struct cred_thread *thread);
 
 /**
- * Makes the calling thread act with @cred's full identity (uid, gid, groups; no capabilities unless it is
- * root, then all that the daemon started with), or, with NULL, as the daemon again. Adopting what is already adopted costs
- * nothing. A reference to @cred is kept as long as it is adopted.
+ * Makes the calling thread act with @cred's full identity (uid, gid, groups; no capabilities unless
+ * it is root, then all that the daemon started with), or, with NULL, as the daemon again. Adopting
+ * what is already adopted costs nothing. A reference to @cred is kept as long as it is adopted.
  * -errno: the thread acts as the daemon then, and the caller must give up what it was about to do.
  */
 int cred_adopt(struct cred_thread *thread, struct cred *cred);
 
 /**
- * Lighter: makes what the calling thread creates belong to @uid and @gid, without its groups being known.
- * The file system permission checks are overridden, because the kernel has made them already
+ * Lighter: makes what the calling thread creates belong to @uid and @gid, without its groups being
+ * known. The file system permission checks are overridden, because the kernel has made them already
  * (default_permissions). Undo with cred_adopt(thread, NULL).
  */
 int cred_adopt_owner(struct cred_thread *thread, uid_t uid, gid_t gid);

@@ -3,7 +3,8 @@
  * engine.h - the copy engine: specs in, progress and results out.
  *
  * An engine owns a dispatcher and up to one worker thread a core, each with an io_uring of its own.
- * Requests are jobs: a range of one file to a range of another (copy_spec), or a whole tree (tree_spec).
+ * Requests are jobs: a range of one file to a range of another (copy_spec), or a whole tree
+ * (tree_spec).
  *
  *	struct job *job;
  *	int r = engine_copy_range(engine, &spec, &job);	// prepared, nothing runs yet
@@ -11,8 +12,9 @@
  *	...
  *	job_unref(job);					// the caller's reference
  *
- * The engine knows nothing of FUSE. All functions may be called from any thread; none of them waits for
- * I/O except engine_free() and engine_drain(). Sizes and offsets are bytes, times are CLOCK_MONOTONIC.
+ * The engine knows nothing of FUSE. All functions may be called from any thread; none of them waits
+ * for I/O except engine_free() and engine_drain(). Sizes and offsets are bytes, times are
+ * CLOCK_MONOTONIC.
  */
 #ifndef ARSYNC_ENGINE_H
 #define ARSYNC_ENGINE_H
@@ -68,16 +70,17 @@ struct engine_options {
 void engine_options_init(struct engine_options *options);
 
 /**
- * Sets one option from text, as on a command line: workers, queue_depth, block_size (suffixes K, M, G),
- * depth, reflink, io, fsync. -ENOENT: no option of that name; -EINVAL: @error says in words what is expected.
+ * Sets one option from text, as on a command line: workers, queue_depth, block_size (suffixes K, M,
+ * G), depth, reflink, io, fsync. -ENOENT: no option of that name; -EINVAL: @error says in words
+ * what is expected.
  */
 int engine_options_set(struct engine_options *options, const char *name, const char *value,
 		       char *error, size_t error_size);
 
 /**
- * Makes an engine. Starts no thread: workers and their rings come when first needed.
- * -EINVAL: an option is out of bounds; -ENOSYS or -EPERM: ENGINE_IO_URING and this kernel or container
- * has none; -ENOMEM.
+ * Makes an engine. Starts no thread: workers and their rings come when first needed. -EINVAL: an
+ * option is out of bounds; -ENOSYS or -EPERM: ENGINE_IO_URING and this kernel or container has
+ * none; -ENOMEM.
  */
 int engine_new(const struct engine_options *options, struct engine **ret);
 
@@ -102,23 +105,23 @@ const char *copy_way_name(enum copy_way way);
 struct job_result {
 	int error; /* 0 or -errno; -ECANCELED after job_cancel() */
 	/*
-	 * copy_spec: the contiguous prefix that was copied; if it is not 0, error is 0 (as copy_file_range(2)
-	 * does: who asks again for the rest gets the error).
-	 * tree_spec: bytes of all files copied.
+	 * copy_spec: the contiguous prefix that was copied; if it is not 0, error is 0 (as
+	 * copy_file_range(2) does: who asks again for the rest gets the error). tree_spec: bytes of
+	 * all files copied.
 	 */
 	uint64_t bytes;
 	uint64_t bytes_by_way[COPY_WAY_COUNT];
 	uint64_t files;	      /* tree_spec: regular files */
 	uint64_t directories; /* tree_spec */
-	uint64_t others; /* tree_spec: symbolic links, FIFOs, sockets, devices, further hard links */
+	uint64_t others;      /* tree_spec: symbolic links, special files, further hard links */
 	/* tree_spec with error: what failed. Valid during done() only; "" when not known. */
 	const char *failed_path; /* relative to the source's root */
 	const char *failed_call;
 };
 
 /**
- * Called exactly once a started job, from a worker's thread (or from job_start() when the job could not be
- * run at all), with no lock held. Must not block for long: it keeps a worker from copying.
+ * Called exactly once a started job, from a worker's thread (or from job_start() when the job could
+ * not be run at all), with no lock held. Must not block for long: it keeps a worker from copying.
  */
 typedef void (*job_done_fn)(struct job *job, const struct job_result *result, void *userdata);
 
@@ -130,8 +133,9 @@ struct copy_spec {
 	uint64_t dst_offset;
 	uint64_t length; /* ends early, without error, at the source's end of file */
 	/*
-	 * 0: run to the end. Otherwise the job stops after about so many milliseconds, once something was
-	 * copied, and answers with what it has: who serves copy_file_range(2) must not keep the caller.
+	 * 0: run to the end. Otherwise the job stops after about so many milliseconds, once
+	 * something was copied, and answers with what it has: who serves copy_file_range(2) must
+	 * not keep the caller.
 	 */
 	unsigned answer_within_ms;
 	struct cred *cred; /* a reference is taken; NULL: as the daemon, but without CAP_FSETID */
@@ -150,18 +154,17 @@ struct tree_spec {
 	int src_fd;	      /* O_PATH is enough; duplicated */
 	int dst_parent_fd;    /* O_PATH is enough; duplicated */
 	const char *dst_name; /* one component; copied */
-	struct cred *
-		cred; /* who asks: all is done with this identity. A reference is taken. NULL: the daemon */
+	struct cred *cred;    /* all is done as who asks; a reference is taken. NULL: the process */
 	job_done_fn done;
 	void *userdata;
 };
 
 /**
  * Prepares a tree copy: directories, regular files, symbolic links, hard links, FIFOs, sockets and
- * devices with owner, mode, times and extended attributes. The copy grows under a hidden name beside
- * @dst_name and takes its name as the last step: it appears whole or not at all.
- * -EINVAL: a bad name; -ESHUTDOWN; -ENOMEM; -errno of fcntl(2). All else comes with done(): -EEXIST, the
- * name is taken; -EINVAL, it lies inside the source; errors of the file systems.
+ * devices with owner, mode, times and extended attributes. The copy grows under a hidden name
+ * beside @dst_name and takes its name as the last step: it appears whole or not at all. -EINVAL: a
+ * bad name; -ESHUTDOWN; -ENOMEM; -errno of fcntl(2). All else comes with done(): -EEXIST, the name
+ * is taken; -EINVAL, it lies inside the source; errors of the file systems.
  */
 int engine_copy_tree(struct engine *engine, const struct tree_spec *spec, struct job **ret);
 
@@ -173,9 +176,9 @@ void job_unref(struct job *job);
 void job_start(struct job *job);
 
 /**
- * Asks a job to stop: nothing new is submitted, what is in flight is waited for, then done() runs with
- * -ECANCELED (or, for a copy_spec, with the prefix). Returns at once. Harmless on a job that has ended, and
- * before job_start(), which then ends it without a byte copied.
+ * Asks a job to stop: nothing new is submitted, what is in flight is waited for, then done() runs
+ * with -ECANCELED (or, for a copy_spec, with the prefix). Returns at once. Harmless on a job that
+ * has ended, and before job_start(), which then ends it without a byte copied.
  */
 void job_cancel(struct job *job);
 

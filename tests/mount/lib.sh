@@ -71,22 +71,69 @@ check_equal() {
 	fi
 }
 
-# tree_list DIRECTORY: everything that a copy of a tree must keep. One line a file: type, mode, owner,
-# links, nanosecond mtime, name, target of a symbolic link, size; then all xattrs, ACLs among them.
+# tree_list DIRECTORY: everything that a copy of a tree must keep, as sorted lines. A line per file: name,
+# target of a symbolic link, type, mode, owner, links, nanosecond mtime, size; then which names belong to
+# one inode, all extended attributes (ACLs among them), and checksums.
 tree_list() {
 	(
 		cd "$1" || exit
-		find . -printf '%y %m %U:%G %n %T@ %p -> %l' \
-			\( -type d -printf '\n' -o -printf ' %s\n' \) | sort
-		getfattr --recursive --physical --dump --encoding=hex --match=- . 2>/dev/null |
-			grep -v '^# file: \.$' | sort
+		LC_ALL=C
+		export LC_ALL
+		find . -printf '%p -> %l: %y %m %U:%G links %n mtime %T@' \
+			\( -type d -printf '\0' -o -printf ' size %s\0' \) | sort -z | tr '\0\n' '\n?'
+		find . ! -type d -links +1 -printf '%i %p\0' | sort -z | tr '\0\n' '\n?' |
+			awk '{
+				inode = $1
+				sub(/^[0-9]+ /, "")
+				if (!(inode in first)) first[inode] = $0
+				print "inode of " first[inode] ": " $0
+			}' | sort
+		getfattr --no-dereference --recursive --physical --dump --encoding=hex --match=- . \
+			2>/dev/null | awk 'BEGIN { RS = ""; FS = "\n" } { $1 = $1; print }' | sort
+		find . -type f -print0 | sort -z | xargs -0 -r md5sum --zero | tr '\0\n' '\n?'
 	)
 }
 
-# check_same_tree DESCRIPTION A B: content and everything in tree_list.
-check_same_tree() {
-	check "$1: content" diff -r --no-dereference "$2" "$3"
-	check_equal "$1: metadata" "$(tree_list "$2")" "$(tree_list "$3")"
+# same_tree A B: compares everything of tree_list and says what differs.
+same_tree() {
+	local lists
+	lists=$(mktemp -d "$RUN_DIR/lists.XXXXXX")
+	tree_list "$1" >"$lists/a"
+	tree_list "$2" >"$lists/b"
+	[[ -s $lists/a ]] || echo "there is nothing in $1" >>"$lists/a"
+	if diff "$lists/a" "$lists/b" >"$lists/diff"; then
+		rm -r "$lists"
+		return 0
+	fi
+	head -n 20 "$lists/diff"
+	rm -r "$lists"
+	return 1
+}
+
+# check_same_tree DESCRIPTION A B
+check_same_tree() { check "$1" same_tree "$2" "$3"; }
+
+# holes_kept FILE FILE...: the copies allocate no more than the first plus some slack.
+holes_kept() {
+	local blocks limit file
+	limit=$(($(stat -c %b "$1") + 512))
+	for file in "${@:2}"; do
+		blocks=$(stat -c %b "$file")
+		((blocks <= limit)) || {
+			echo "$file has $blocks blocks, more than $limit"
+			return 1
+		}
+	done
+}
+
+# nothing_left DIRECTORY...: no staging name of a tree copy.
+nothing_left() {
+	local found
+	found=$(find "$@" -name '.arsync-*')
+	[[ -z $found ]] || {
+		echo "$found"
+		return 1
+	}
 }
 
 # skip REASON: ends the test; it counts as skipped.
@@ -141,6 +188,9 @@ wait_until() {
 		sleep 0.02
 	done
 }
+
+# milliseconds since some time
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # --- File systems ---------------------------------------------------------------------------------
 
@@ -208,7 +258,8 @@ mount_start() {
 	# shellcheck disable=SC2016 # expanded by that shell
 	setsid bash -c '
 		mnt=$1; shift
-		"$@" >>"$mnt.log" 2>&1 &
+		# Shells have their background commands ignore SIGINT.
+		env --default-signal "$@" >>"$mnt.log" 2>&1 &
 		echo $! >"$mnt.pid"
 		wait $!
 		echo $? >"$mnt.exit"
@@ -247,6 +298,27 @@ mount_stop() {
 	[[ -n $trouble ]] || return 0
 	echo "$trouble"
 	return 1
+}
+
+# stats: what user.arsync.stats of $MNT says, JSON in one line
+stats() { getfattr --only-values --absolute-names -n user.arsync.stats "$MNT"; }
+
+# copied_bytes WAY: how much the engine of $MNT has copied that way (clone, ring, sync or hole)
+copied_bytes() { stats | sed -n "s/.*\"$1\":{\"pieces\":[0-9]*,\"bytes\":\([0-9]*\)}.*/\1/p"; }
+
+# requests NAME: how many requests of that name $MNT has served
+requests() { stats | sed -n "s/.*\"requests\":{.*\"$1\":\([0-9]*\).*/\1/p" | grep . || echo 0; }
+
+# jobs_ended: no job of $MNT runs.
+jobs_ended() { [[ $(stats) =~ \"started\":([0-9]+),\"ended\":([0-9]+) ]] && ((BASH_REMATCH[1] == BASH_REMATCH[2])); }
+
+# byte_way: how the engine copies bytes here, ring or sync
+byte_way() {
+	case $IO in
+	uring) echo ring ;;
+	sync) echo sync ;;
+	*) if [[ $(stats) == *'"io":"sync"'* ]]; then echo sync; else echo ring; fi ;;
+	esac
 }
 
 # mount_kill: whatever it takes. Aborting the connection frees every process that waits for the daemon.

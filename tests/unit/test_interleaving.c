@@ -63,27 +63,46 @@ static void assert_ended_once(struct harness *h)
 		assert_int_equal(__atomic_load_n(&h->runs[i].done_calls, __ATOMIC_RELAXED), 1);
 }
 
+/* One block of data and one of a hole in turn: every block of data is a region of its own. */
+static int make_src(struct harness *h, unsigned n_regions)
+{
+	int fd = test_dir_file(&h->dir, true);
+
+	test_write_pattern(fd, 0, 2 * n_regions * B, SRC);
+	for (unsigned i = 0; i < n_regions; i++)
+		test_punch(fd, (2 * i + 1) * B, B);
+	return fd;
+}
+
+static void assert_copy(int fd, unsigned n_regions)
+{
+	for (unsigned i = 0; i < n_regions; i++) {
+		assert_pattern(fd, 2 * i * B, B, SRC, 2 * i * B);
+		assert_zeros(fd, (2 * i + 1) * B, B);
+	}
+}
+
 /* Copies of a few regions whose last ones end on several workers at about the same time. */
 static void test_file_copy_ends_once(void **state)
 {
 	enum {
-		JOBS = 600
+		JOBS = 600,
+		REGIONS_MAX = 6
 	};
 	struct harness *h = harness_of(state);
-	const uint64_t size = 8 * B;
-	int src = test_dir_file(&h->dir, true);
+	int src = make_src(h, REGIONS_MAX);
 	int dst = test_dir_file(&h->dir, true);
 
 	h->options.workers = 4;
-	test_write_pattern(src, 0, size, SRC);
 	for (unsigned i = 0; i < JOBS; i++) {
+		uint64_t size = 2 * B * (1 + i % REGIONS_MAX);
 		const struct job_result *result = harness_copy(
 			h, (struct copy_spec){ .src_fd = src, .dst_fd = dst, .length = size });
 
 		assert_int_equal(result->error, 0);
 		assert_int_equal(result->bytes, size);
 	}
-	assert_pattern(dst, 0, size, SRC, 0);
+	assert_copy(dst, REGIONS_MAX);
 	assert_ended_once(h);
 }
 
@@ -125,11 +144,10 @@ static void test_jobs_in_parallel_with_cancels(void **state)
 static void test_engine_free_while_jobs_end(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = test_dir_file(&h->dir, true);
+	int src = make_src(h, 4);
 	int dst = test_dir_file(&h->dir, true);
 
 	h->options.workers = 4;
-	test_write_pattern(src, 0, 8 * B, SRC);
 	for (unsigned round = 0; round < 40; round++) {
 		for (unsigned i = 0; i < 4; i++)
 			(void)harness_start(h, (struct copy_spec){ .src_fd = src,

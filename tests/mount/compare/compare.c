@@ -72,6 +72,7 @@ static void run_there(const struct place *place, void (*run)(struct side *))
 	const char *type = getenv("FSTYPE");
 	struct side side = {
 		.out = place->transcript,
+		.raw = strcmp(place->variable, "SCRATCH") == 0,
 		/* XFS allocates ahead of appending writes, btrfs when it commits. */
 		.exact_blocks = type && (strcmp(type, "ext4") == 0 || strcmp(type, "tmpfs") == 0),
 	};

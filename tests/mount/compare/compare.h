@@ -56,6 +56,7 @@ struct transcript {
 /* One of the two runs of a group. */
 struct side {
 	struct transcript *out;
+	bool raw;	   /* not the mount */
 	bool exact_blocks; /* the file system allocates nothing in advance: compare st_blocks */
 };
 
@@ -85,6 +86,9 @@ void show_tree(struct side *side, const char *directory);
 void show_xattrs(struct side *side, const char *path);
 /** How much of a file is allocated: exactly, or whether it is sparse. Writes it to storage first. */
 void show_blocks(struct side *side, const char *path);
+
+/** Writes down that a copy is sparse, which the mount must keep, and the raw file system may. */
+void show_holes_kept(struct side *side, const char *path);
 
 /** Makes a file of @size bytes of a known pattern. */
 void make_file(struct side *side, const char *path, size_t size);

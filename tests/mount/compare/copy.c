@@ -162,6 +162,7 @@ static void sparse(struct side *side)
 	out = CALL_FD(side, open("out", O_RDWR | O_CREAT, 0644));
 	CALL(side, copy(in, 0, out, 0, 40 << 20));
 	show(side, "out");
+	show_holes_kept(side, "out");
 	/* Over data: holes of the source are zeros there. */
 	make_file(side, "full", 20 << 20);
 	CALL(side, close(out));
@@ -170,6 +171,7 @@ static void sparse(struct side *side)
 	show(side, "full");
 	CALL(side, copy(in, 1 << 20, out, 40 << 20, 5 << 20)); /* only a hole, beyond the end */
 	show(side, "full");
+	show_holes_kept(side, "full");
 	CALL(side, close(in));
 	CALL(side, close(out));
 }

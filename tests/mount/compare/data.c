@@ -212,8 +212,6 @@ static void mapped_beyond(struct side *side)
 	}
 	CALL(side, waitpid(pid, &status, 0) == pid);
 	say(side, "SIGBUS %d", WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
-	CALL(side, truncate("f", 8000));
-	show(side, "f");
 }
 
 /* Programs are mapped, too, and may not be written meanwhile. */

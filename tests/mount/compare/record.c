@@ -265,6 +265,18 @@ void show_blocks(struct side *side, const char *path)
 		(void)close(fd);
 }
 
+void show_holes_kept(struct side *side, const char *path)
+{
+	struct stat st;
+
+	if (side->raw)
+		say(side, "%s: holes are kept", path);
+	else if (stat(path, &st) < 0 || st.st_blocks * 512 > st.st_size / 4 * 3)
+		say(side, "%s: holes are filled", path);
+	else
+		say(side, "%s: holes are kept", path);
+}
+
 void let_time_pass(void)
 {
 	/* A tick is 10 ms at most. */
