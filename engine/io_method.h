@@ -33,6 +33,7 @@ struct io_params {
 	unsigned n_chunks;
 	struct chunk *chunks; /* memory set, fixed to be filled in */
 	size_t chunk_size;
+	unsigned n_slots;	    /* operations in flight at once, at most */
 	unsigned n_files;	    /* size of the table of registered files */
 	int wake_fd;		    /* an eventfd: ends a wait; borrowed */
 	struct cred_thread *thread; /* to act with a slot's identity; borrowed */

@@ -22,7 +22,6 @@
 #include "io_method.h"
 
 #define RING_ENTRIES 256
-#define RING_CQ_ENTRIES 4096 /* no less than all slots of a worker can have in flight at once */
 
 /* io_uring_sqe::user_data: a slot with one of these in its lowest bits, or the wake-up. */
 #define USER_DATA_WAKE UINT64_C(0)
@@ -68,19 +67,21 @@ int io_ring_probe(void)
 	return r;
 }
 
-static int init_ring(struct io *io)
+/* No completion finds the queue full: there is room for one a slot, and for the wake-up. */
+static int init_ring(struct io *io, unsigned n_slots)
 {
+	const unsigned cq_entries = MAX(n_slots + 1, (unsigned)RING_ENTRIES);
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-		.cq_entries = RING_CQ_ENTRIES,
+		.cq_entries = cq_entries,
 	};
 	int r = io_uring_queue_init_params(RING_ENTRIES, &io->ring, &params);
 
 	if (r == -EINVAL) {
 		params = (struct io_uring_params){
 			.flags = IORING_SETUP_CQSIZE,
-			.cq_entries = RING_CQ_ENTRIES,
+			.cq_entries = cq_entries,
 		};
 		r = io_uring_queue_init_params(RING_ENTRIES, &io->ring, &params);
 	}
@@ -147,7 +148,7 @@ static int ring_open(const struct io_params *params, struct io **ret)
 	io->thread = params->thread;
 	io->enters = params->enters;
 	io->log = params->log;
-	r = init_ring(io);
+	r = init_ring(io, params->n_slots);
 	if (r < 0)
 		return r;
 	r = register_buffers(io, params);

@@ -79,6 +79,7 @@ static int open_io(struct worker *worker)
 		.n_chunks = worker->n_chunks,
 		.chunks = worker->chunks,
 		.chunk_size = engine->options.block_size,
+		.n_slots = worker->n_slots,
 		.n_files = 2 * WORKER_REGIONS_MAX,
 		.wake_fd = worker->wake_fd,
 		.thread = &worker->cred,

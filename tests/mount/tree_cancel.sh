@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Tree copies that do not reach their end in time: Ctrl-C, kill -9, trigger_wait, and the daemon's end. To
+# be run with options that make copies slow.
+. "$TEST_LIB"
+need getfattr setfattr
+
+cd "$MNT" || exit
+size=700M
+mkdir -p tree/small small
+head -c "$size" /dev/zero >tree/big
+for ((i = 0; i < 5000; i++)); do
+	echo "$i" >"$BACKING/tree/small/file$i"
+done
+echo small >small/file
+
+# interrupted_copy SIGNAL MILLISECONDS: sets `took` and `status`
+interrupted_copy() {
+	local pid sent
+	env --default-signal setfattr -n user.arsync.copy -v copy tree &
+	pid=$!
+	sleep "0.$2"
+	sent=$(now_ms)
+	kill -s "$1" "$pid"
+	wait "$pid" 2>/dev/null
+	status=$?
+	took=$(($(now_ms) - sent))
+}
+
+for try in "INT 100" "TERM 200" "KILL 150" "INT 020"; do
+	read -r signal after <<<"$try"
+	interrupted_copy "$signal" "$after"
+	if ((took < 2000)); then
+		pass "the copy ended $took ms after SIG$signal"
+	else
+		fail "the copy ended $took ms after SIG$signal"
+	fi
+	((status > 128)) && pass "SIG$signal came in the middle" || fail "SIG$signal came in the middle" "$status"
+	check "no copy is left running" wait_until 10 jobs_ended
+	check_fails "DEST does not exist" "No such file" stat copy
+	check "nothing is left" nothing_left "$BACKING"
+	check "the mount works after SIG$signal" bounded 10 setfattr -n user.arsync.copy -v small.copy small
+	rm -r small.copy
+done
+check "the source is whole" test "$(find "$BACKING/tree" -type f | wc -l)" = 5001
+
+# --- trigger_wait -------------------------------------------------------------------------------------
+
+# A frozen file system makes the copy wait for as long as we want.
+if [[ $FSTYPE == tmpfs ]] || ! command -v fsfreeze >/dev/null; then
+	echo "# trigger_wait is not tested: a $FSTYPE cannot be frozen, or no fsfreeze"
+else
+	MNT2=$RUN_DIR/mnt2
+	MNT=$MNT2 mount_start --trigger_wait=1 || exit
+	frozen=$(stat -c %m "$BACKING")
+	mkdir "$MNT2/frozen"
+	echo text >"$MNT2/frozen/file"
+	ls "$MNT2/frozen" "$MNT2/frozen/file" >/dev/null
+	fsfreeze --freeze "$frozen"
+	(sleep 8 && fsfreeze --unfreeze "$frozen" 2>/dev/null) & # whatever happens to us
+	started=$(now_ms)
+	check_fails "after trigger_wait the answer is EINPROGRESS" "in progress" \
+		bounded 6 setfattr -n user.arsync.copy -v later "$MNT2/frozen"
+	took=$(($(now_ms) - started))
+	((took > 900 && took < 4000)) && pass "it came after $took ms" || fail "it came after $took ms"
+	fsfreeze --unfreeze "$frozen"
+	check "the copy goes on in the background" wait_until 10 test -e "$BACKING/later/file"
+	check_same_tree "the background's copy" "$BACKING/frozen" "$BACKING/later"
+	check "it is seen through the mount, too" wait_until 5 test -e "$MNT2/later/file"
+	check "nothing is left" nothing_left "$BACKING"
+	check "an unmount" eval 'MNT=$MNT2 mount_stop'
+fi
+
+# --- The daemon's end ---------------------------------------------------------------------------------
+
+for signal in TERM INT; do
+	setfattr -n user.arsync.copy -v copy tree 2>"$RUN_DIR/setfattr.err" &
+	pid=$!
+	sleep 0.1
+	kill -s "$signal" "$(daemon_pid)"
+	check "SIG$signal during a tree copy ends the daemon" wait_until 10 daemon_ended
+	daemon_ended || exit
+	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
+	is_mounted "$MNT" && fail "SIG$signal: still mounted" || pass "SIG$signal: unmounted"
+	wait "$pid" && fail "SIG$signal: setfattr is told" || pass "SIG$signal: setfattr is told"
+	check "SIG$signal: nothing is left" nothing_left "$BACKING"
+	check "SIG$signal: no copy" test ! -e "$BACKING/copy"
+	cd / || exit
+	mount_start || exit
+	cd "$MNT" || exit
+done
