@@ -25,6 +25,18 @@ int dispatcher_init(struct dispatcher *dispatcher, struct engine *engine, unsign
 	return 0;
 }
 
+static void set_waiting_locked(struct dispatcher *dispatcher, struct worker *worker, bool waiting)
+{
+	if (worker->waiting == waiting)
+		return;
+	worker->waiting = waiting;
+	/* Last in, first out: the worker whose caches are warm. */
+	if (waiting)
+		TAILQ_INSERT_HEAD(&dispatcher->waiting, worker, waiting_link);
+	else
+		TAILQ_REMOVE(&dispatcher->waiting, worker, waiting_link);
+}
+
 void dispatcher_destroy(struct dispatcher *dispatcher)
 {
 	if (!dispatcher->workers)
@@ -32,6 +44,9 @@ void dispatcher_destroy(struct dispatcher *dispatcher)
 	pthread_mutex_lock(&dispatcher->lock);
 	assert(dispatcher->n_ready == 0);
 	dispatcher->stopping = true;
+	/* Workers end one after the other: none may be found through the list any more. */
+	while (!TAILQ_EMPTY(&dispatcher->waiting))
+		set_waiting_locked(dispatcher, TAILQ_FIRST(&dispatcher->waiting), false);
 	pthread_mutex_unlock(&dispatcher->lock);
 	for (unsigned i = 0; i < dispatcher->n_workers; i++)
 		worker_stop(dispatcher->workers[i]);
@@ -71,18 +86,6 @@ static struct task *dequeue_locked(struct dispatcher *dispatcher)
 		TAILQ_INSERT_TAIL(&dispatcher->queues, queue, link);
 	dispatcher->n_ready--;
 	return task;
-}
-
-static void set_waiting_locked(struct dispatcher *dispatcher, struct worker *worker, bool waiting)
-{
-	if (worker->waiting == waiting)
-		return;
-	worker->waiting = waiting;
-	/* Last in, first out: the worker whose caches are warm. */
-	if (waiting)
-		TAILQ_INSERT_HEAD(&dispatcher->waiting, worker, waiting_link);
-	else
-		TAILQ_REMOVE(&dispatcher->waiting, worker, waiting_link);
 }
 
 static void set_will_pop_locked(struct dispatcher *dispatcher, struct worker *worker, bool will_pop)
@@ -211,7 +214,7 @@ struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker
 	worker->has_popped = true;
 	worker->busy = busy;
 	set_will_pop_locked(dispatcher, worker, false);
-	set_waiting_locked(dispatcher, worker, task == NULL);
+	set_waiting_locked(dispatcher, worker, task == NULL && !dispatcher->stopping);
 	pthread_mutex_unlock(&dispatcher->lock);
 	return task;
 }

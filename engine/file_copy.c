@@ -452,6 +452,18 @@ static unsigned regions_at_once(const struct file_copy *copy, uint64_t left)
 	return n;
 }
 
+/*
+ * tmpfs looks for a hole page by page (32 ms a GiB), but its count of blocks is exact. Others map
+ * extents, and may count blocks beyond the end of file (XFS preallocates there).
+ */
+static bool is_dense(int fd, const struct stat *st)
+{
+	struct statfs fs;
+
+	return (uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size && fstatfs(fd, &fs) == 0 &&
+	       fs.f_type == TMPFS_MAGIC;
+}
+
 /* Sets up what the planning needs; the front may have been cloned already. */
 static int prepare(struct file_copy *copy)
 {
@@ -476,7 +488,7 @@ static int prepare(struct file_copy *copy)
 		return r;
 	from = spec->src_offset + copy->prefix;
 	planner_init(&copy->planner, spec->src_fd, from, spec->src_offset + spec->length,
-		     (uint64_t)src.st_blocks * 512 >= (uint64_t)src.st_size);
+		     is_dense(spec->src_fd, &src));
 	copy->max_regions = regions_at_once(copy, spec->length - copy->prefix);
 	copy->preallocate = fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC;
 	if (copy->pair.region_length == 0 || copy->pair.region_length % block != 0)

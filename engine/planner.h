@@ -28,7 +28,7 @@ struct extent {
 	bool is_hole;
 };
 
-/** @dense: the file has no holes (its blocks cover its size), so none are looked for. */
+/** @dense: the file is known to have no holes, so none are looked for. */
 void planner_init(struct planner *planner, int src_fd, uint64_t offset, uint64_t end, bool dense);
 
 /**

@@ -293,6 +293,7 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 		return negative_errno();
 	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
 	/* Only root can act for others: cred.h. */
+	tree->forbidden_dev = spec->forbidden_dev;
 	tree->made.uid = geteuid() == 0 ? tree->job.cred->uid : geteuid();
 	tree->made.gid = geteuid() == 0 ? tree->job.cred->gid : getegid();
 	return 0;

@@ -53,6 +53,7 @@ struct tree_job {
 	int dst_parent_fd; /* O_PATH */
 	char dst_name[NAME_MAX + 1];
 	char staging[NAME_MAX + 1];
+	dev_t forbidden_dev;
 	struct metadata_made made; /* who owns what this job creates */
 	dev_t staging_dev;	   /* the root of the copy, so that the walk does not enter it */
 	ino_t staging_ino;

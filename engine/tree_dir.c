@@ -386,6 +386,8 @@ static int make(struct tree_dir *dir, const char **ret_call)
 	*ret_call = "fstat";
 	if (fstat(src_fd, &src) < 0 || fstat(dst_fd, &dst) < 0)
 		return negative_errno();
+	if (tree->forbidden_dev != 0 && src.st_dev == tree->forbidden_dev)
+		return -ELOOP;
 	dir->metadata = metadata_from_stat(&src);
 	dir->dst_dev = dst.st_dev;
 	dir->dst_ino = dst.st_ino;

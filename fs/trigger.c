@@ -468,6 +468,7 @@ static int start(struct session *session, fuse_req_t req, struct order *order)
 		.dst_parent_fd = order->place.parent_fd,
 		.dst_name = order->place.name,
 		.cred = order->cred,
+		.forbidden_dev = session->backing.own_dev,
 		.done = tree_done,
 		.userdata = trigger,
 	};

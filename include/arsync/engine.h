@@ -155,6 +155,8 @@ struct tree_spec {
 	int dst_parent_fd;    /* O_PATH is enough; duplicated */
 	const char *dst_name; /* one component; copied */
 	struct cred *cred;    /* all is done as who asks; a reference is taken. NULL: the process */
+	/* Directories of this device are an error (-ELOOP): the caller's own mount. 0: none. */
+	dev_t forbidden_dev;
 	job_done_fn done;
 	void *userdata;
 };
