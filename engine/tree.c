@@ -292,8 +292,8 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 	if (tree->src_fd < 0 || tree->dst_parent_fd < 0)
 		return negative_errno();
 	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
-	/* Only root can act for others: cred.h. */
 	tree->forbidden_dev = spec->forbidden_dev;
+	/* Only root can act for others: cred.h. */
 	tree->made.uid = geteuid() == 0 ? tree->job.cred->uid : geteuid();
 	tree->made.gid = geteuid() == 0 ? tree->job.cred->gid : getegid();
 	return 0;
