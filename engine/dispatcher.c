@@ -179,13 +179,18 @@ static struct help find_help_locked(struct dispatcher *dispatcher, const struct 
 	return help;
 }
 
-static void call_help(struct dispatcher *dispatcher, const struct help *help)
+static void call_help(struct dispatcher *dispatcher, const struct help *help, struct worker *self)
 {
 	if (help->wake)
 		worker_wake(help->wake);
-	if (help->start)
-		(void)start_worker(
-			dispatcher); /* fails: the running ones serve the task, only later */
+	if (!help->start)
+		return;
+	/* A thread is born with its creator's identity: it must not be that of a job. */
+	if (self)
+		worker_be_daemon(self);
+	(void)start_worker(dispatcher); /* fails: the running ones serve the task, only later */
+	if (self)
+		worker_be_again(self);
 }
 
 int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, struct task *task,
@@ -201,7 +206,7 @@ int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, str
 	enqueue_locked(dispatcher, queue, task, where);
 	help = find_help_locked(dispatcher, self);
 	pthread_mutex_unlock(&dispatcher->lock);
-	call_help(dispatcher, &help);
+	call_help(dispatcher, &help, self);
 	return 0;
 }
 
@@ -232,7 +237,7 @@ void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker
 	if (had_promised)
 		help = find_help_locked(dispatcher, NULL);
 	pthread_mutex_unlock(&dispatcher->lock);
-	call_help(dispatcher, &help);
+	call_help(dispatcher, &help, worker);
 }
 
 void dispatcher_will_pop(struct dispatcher *dispatcher, struct worker *worker)

@@ -123,7 +123,6 @@ static int begin(struct tree_job *tree, struct worker *worker)
 		tree_fail(tree, NULL, NULL, call, r);
 		return r;
 	}
-	tree->staged = true;
 	if (S_ISREG(source.st_mode)) {
 		tree_file_copy_root(tree, worker);
 		return 0;

@@ -661,6 +661,7 @@ void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 	if (r == 0)
 		r = create_destination(&file, tree->dst_parent_fd, tree->staging);
 	if (r == 0) {
+		tree->staged = true;
 		__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file.st.st_size,
 				   __ATOMIC_RELAXED);
 		__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);

@@ -271,6 +271,23 @@ void worker_will_look(struct worker *worker)
 		dispatcher_will_pop(&worker->engine->dispatcher, worker);
 }
 
+void worker_be_daemon(struct worker *worker)
+{
+	assert(!worker->interrupted);
+	worker->interrupted = cred_ref(worker->cred.adopted);
+	(void)cred_adopt(&worker->cred, NULL); /* the way back cannot fail */
+}
+
+void worker_be_again(struct worker *worker)
+{
+	struct cred *cred = TAKE_PTR(worker->interrupted);
+
+	/* The task goes on and believes that it acts for its user. */
+	if (cred_adopt(&worker->cred, cred) < 0)
+		abort();
+	cred_unref(cred);
+}
+
 void worker_wake(struct worker *worker)
 {
 	const uint64_t one = 1;

@@ -51,7 +51,8 @@ struct worker {
 	const struct io_method *method;
 	struct io *io;
 	struct cred_thread cred;
-	uint8_t *memory; /* of all chunks */
+	struct cred *interrupted; /* by worker_be_daemon(): what was adopted; a reference */
+	uint8_t *memory;	  /* of all chunks */
 	struct chunk *chunks;
 	unsigned n_chunks;
 	unsigned n_free_chunks;
@@ -79,6 +80,10 @@ void worker_stop(struct worker *worker);
  * thread, because a job of this worker has ended, no further worker needs to be woken or started.
  */
 void worker_will_look(struct worker *worker);
+
+/** Makes the worker's thread the daemon for a while, whatever identity it has adopted, and back. */
+void worker_be_daemon(struct worker *worker);
+void worker_be_again(struct worker *worker);
 
 /** A free buffer, or NULL. */
 struct chunk *worker_take_chunk(struct worker *worker);

@@ -94,6 +94,17 @@ int worker_start(struct engine *engine, unsigned index, struct worker **ret)
 	return 0;
 }
 
+/* The stand-ins have no identities. */
+void worker_be_daemon(struct worker *worker)
+{
+	(void)worker;
+}
+
+void worker_be_again(struct worker *worker)
+{
+	(void)worker;
+}
+
 void worker_wake(struct worker *worker)
 {
 	struct stand_in *self = stand_in_of(worker);
