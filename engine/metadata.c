@@ -224,9 +224,16 @@ int metadata_copy_at(const struct metadata_at *at, const struct metadata *source
 		       0;
 }
 
-int metadata_drop_default_acl(int dir_fd)
+static int drop_acl(int fd, const char *name)
 {
-	if (fremovexattr(dir_fd, ACL_DEFAULT) == 0 || errno == ENODATA || errno == EOPNOTSUPP)
+	if (fremovexattr(fd, name) == 0 || errno == ENODATA || errno == EOPNOTSUPP)
 		return 0;
 	return negative_errno();
+}
+
+int metadata_drop_acls(int fd)
+{
+	int r = drop_acl(fd, ACL_DEFAULT);
+
+	return r < 0 && r != -EACCES ? r : drop_acl(fd, ACL_ACCESS);
 }

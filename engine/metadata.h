@@ -28,7 +28,7 @@ struct metadata metadata_from_stat(const struct stat *st);
 
 /** What the destination was made with: saves the calls that would change nothing. */
 struct metadata_made {
-	uid_t uid;
+	uid_t uid; /* -1: not known */
 	gid_t gid;
 	mode_t mode; /* permission bits; (mode_t)-1: not known */
 };
@@ -54,7 +54,7 @@ struct metadata_at {
 int metadata_copy_at(const struct metadata_at *at, const struct metadata *source,
 		     const struct metadata_made *made, const char **ret_call);
 
-/** Takes the default ACL off a directory just made, so that what is made in it inherits none. */
-int metadata_drop_default_acl(int dir_fd);
+/** Takes the ACLs off that a file or directory just made has inherited from its directory. */
+int metadata_drop_acls(int fd);
 
 #endif /* ENGINE_METADATA_H */

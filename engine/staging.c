@@ -132,7 +132,7 @@ static int remove_entry(struct staging_remover *remover, const char *name, unsig
 	return r < 0 ? r : 1;
 }
 
-/* A buffer full of the current directory. 1: go on; 0: all is gone. */
+/* What a buffer tells of the current directory, as far as the budget goes. 1: go on; 0: all is gone. */
 static int remove_chunk(struct staging_remover *remover, unsigned *budget)
 {
 	struct getdents list;
@@ -143,19 +143,16 @@ static int remove_chunk(struct staging_remover *remover, unsigned *budget)
 	r = getdents_read(&list, remover->dir_fd);
 	if (r < 0)
 		return r;
-	while ((entry = getdents_next(&list))) {
+	while (*budget > 0 && (entry = getdents_next(&list))) {
 		any = true;
-		*budget -= MIN(*budget, 1U);
+		--*budget;
 		r = remove_entry(remover, entry->name, entry->type);
 		if (r != 0)
 			return r;
 	}
 	if (!any)
 		return ascend(remover);
-	/*
-	 * Removing moves what follows on some file systems: from the beginning, until nothing is
-	 * left.
-	 */
+	/* Removing moves what follows on some file systems: from the beginning, until nothing is left. */
 	return lseek(remover->dir_fd, 0, SEEK_SET) < 0 ? negative_errno() : 1;
 }
 

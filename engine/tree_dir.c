@@ -167,7 +167,10 @@ static int collect_closed(struct tree_dir *dir, struct tree_dir ***ret_chain, si
 	return 0;
 }
 
-/* Opens @dir from its nearest open ancestor down. */
+/*
+ * Opens @dir from its nearest open ancestor down. 1: another thread has opened it in the meantime, and
+ * the caller is a user of it now.
+ */
 static int open_chain(struct tree_dir *dir, int *ret_src_fd, int *ret_dst_fd)
 {
 	_cleanup_free_ struct tree_dir **chain = NULL;
@@ -179,6 +182,8 @@ static int open_chain(struct tree_dir *dir, int *ret_src_fd, int *ret_dst_fd)
 	r = collect_closed(dir, &chain, &n, &above);
 	if (r < 0)
 		return r;
+	if (above == dir)
+		return 1;
 	while (n > 0 && r == 0) {
 		int src_at = src_fd >= 0 || !above ? src_fd : above->src_fd;
 		int dst_at = dst_fd >= 0 || !above ? dst_fd : above->dst_fd;
@@ -259,6 +264,9 @@ int tree_dir_acquire(struct tree_dir *dir, int *ret_src_fd, int *ret_dst_fd)
 		r = open_chain(dir, &src_fd, &dst_fd);
 		if (r < 0)
 			return r;
+		open = r == 1;
+	}
+	if (!open) {
 		r = check_identity(dir, src_fd, dst_fd);
 		if (r < 0) {
 			close_keep_errno(src_fd);
@@ -342,13 +350,17 @@ static int make_root_private(struct tree_dir *dir, int dst_fd)
 	struct tree_job *tree = dir->tree;
 	struct stat st;
 
+	int r = metadata_drop_acls(dst_fd);
+
+	if (r < 0)
+		return r;
 	if (fchmod(dst_fd, 0700) < 0 || fstat(dst_fd, &st) < 0)
 		return negative_errno();
 	tree->staging_dev = st.st_dev;
 	tree->staging_ino = st.st_ino;
 	if (st.st_gid != tree->made.gid && fchown(dst_fd, (uid_t)-1, tree->made.gid) < 0)
 		return negative_errno();
-	return metadata_drop_default_acl(dst_fd);
+	return 0;
 }
 
 static int mkdir_step(const struct tree_dir *dir, int dst_at)

@@ -132,11 +132,17 @@ static int open_source(struct tree_file *file, int src_dir)
 	return fcntl(file->src_fd, F_SETFL, 0) < 0 ? negative_errno() : 0;
 }
 
+/* setxattr(2) of user.* asks for write permission, whatever the descriptor may. */
+static mode_t created_mode(const struct tree_file *file)
+{
+	return (file->st.st_mode & 0777) | S_IWUSR;
+}
+
 static int create_destination(struct tree_file *file, int dst_dir, const char *name)
 {
 	file->call = "openat";
 	file->dst_fd = openat(dst_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			      file->st.st_mode & 0777);
+			      created_mode(file));
 	return file->dst_fd < 0 ? negative_errno() : 0;
 }
 
@@ -145,7 +151,7 @@ static int set_metadata(struct tree_job *tree, struct tree_file *file)
 	struct metadata source = metadata_from_stat(&file->st);
 	struct metadata_made made = tree->made;
 
-	made.mode = file->st.st_mode & 0777;
+	made.mode = created_mode(file);
 	return metadata_copy_fd(file->src_fd, file->dst_fd, &source, &made, &file->call);
 }
 
@@ -662,6 +668,11 @@ void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 		r = create_destination(&file, tree->dst_parent_fd, tree->staging);
 	if (r == 0) {
 		tree->staged = true;
+		/* The directory is not ours: it may hand its group and ACLs down. */
+		tree->made = (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 };
+		r = metadata_drop_acls(file.dst_fd);
+	}
+	if (r == 0) {
 		__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file.st.st_size,
 				   __ATOMIC_RELAXED);
 		__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);

@@ -3,6 +3,7 @@
 #
 # What ends a cp before it is done: Ctrl-C, kill -9, and the end of the daemon. To be run with options
 # that make copies slow (no reflinks, one worker, small blocks).
+# shellcheck source=tests/mount/lib.sh
 . "$TEST_LIB"
 need getfattr
 
@@ -57,7 +58,8 @@ cp "$MNT/medium" "$MNT/medium.copy" &
 second=$!
 sleep 0.05
 kill -INT "$first"
-check "a copy beside an interrupted one" wait "$second"
+wait "$second"
+check_equal "a copy beside an interrupted one" 0 $?
 check "a copy beside an interrupted one: content" cmp "$MNT/medium" "$MNT/medium.copy"
 wait "$first"
 
@@ -73,7 +75,7 @@ for signal in TERM INT HUP; do
 	echo "# after $(($(now_ms) - sent)) ms"
 	daemon_ended || exit
 	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
-	is_mounted "$MNT" && fail "SIG$signal: still mounted" || pass "SIG$signal: unmounted"
+	check_not "SIG$signal: still mounted" is_mounted "$MNT"
 	check "SIG$signal: cp ends" wait_until 10 eval "! kill -0 $pid 2>/dev/null"
 	wait "$pid"
 	check "a new mount" mount_start

@@ -47,6 +47,17 @@ check() {
 	fi
 }
 
+# check_not DESCRIPTION COMMAND...: COMMAND must fail, for whatever reason.
+check_not() {
+	local description=$1
+	shift
+	if "$@" >/dev/null 2>&1; then
+		fail "$description" "$* succeeded"
+	else
+		pass "$description"
+	fi
+}
+
 # check_fails DESCRIPTION TEXT COMMAND...: COMMAND must fail and say TEXT, which is what the C locale
 # calls the errno, for instance "File exists".
 check_fails() {
@@ -60,6 +71,22 @@ check_fails() {
 	else
 		fail "$description" "$* should have said '$text', it said: $output"
 	fi
+}
+
+# contains TEXT PART
+contains() {
+	[[ $1 == *"$2"* ]] || {
+		echo "no '$2' in: $1"
+		return 1
+	}
+}
+
+# between LEAST NUMBER MOST
+between() {
+	(($1 <= $2 && $2 <= $3)) || {
+		echo "$2 is not between $1 and $3"
+		return 1
+	}
 }
 
 # check_equal DESCRIPTION EXPECTED ACTUAL
@@ -194,7 +221,18 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # --- File systems ---------------------------------------------------------------------------------
 
-is_mounted() { awk -v at="$1" '$5 == at { found = 1 } END { exit !found }' /proc/self/mountinfo; }
+# mountinfo_of DIRECTORY: the lines of /proc/self/mountinfo for what is mounted there, the last on top.
+# The kernel writes odd characters as three octal digits.
+mountinfo_of() {
+	local at=$1
+	at=${at//\\/\\134}
+	at=${at// /\\040}
+	at=${at//$'\t'/\\011}
+	at=${at//$'\n'/\\012}
+	AT=$at awk '$5 == ENVIRON["AT"]' /proc/self/mountinfo
+}
+
+is_mounted() { [[ -n $(mountinfo_of "$1") ]]; }
 
 # fs_make NAME TYPE SIZE: a file system (SIZE as 64M, 2G ...), to be mounted with fs_mount once. Skips
 # the test where that is not possible.
@@ -333,8 +371,7 @@ mount_kill() {
 # mount_abort: aborts the FUSE connection of $MNT. Its number is the minor number of the mount's device.
 mount_abort() {
 	local minor
-	minor=$(awk -v at="$MNT" '$5 == at { split($3, device, ":"); print device[2] }' \
-		/proc/self/mountinfo | tail -n 1)
+	minor=$(mountinfo_of "$MNT" | awk 'END { split($3, device, ":"); print device[2] }')
 	[[ -n $minor ]] || return 0
 	mkdir -p "$RUN_DIR/fusectl"
 	is_mounted "$RUN_DIR/fusectl" || mount -t fusectl none "$RUN_DIR/fusectl" || return

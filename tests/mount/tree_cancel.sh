@@ -3,6 +3,7 @@
 #
 # Tree copies that do not reach their end in time: Ctrl-C, kill -9, trigger_wait, and the daemon's end. To
 # be run with options that make copies slow.
+# shellcheck source=tests/mount/lib.sh
 . "$TEST_LIB"
 need getfattr setfattr
 
@@ -36,7 +37,7 @@ for try in "INT 100" "TERM 200" "KILL 150" "INT 020"; do
 	else
 		fail "the copy ended $took ms after SIG$signal"
 	fi
-	((status > 128)) && pass "SIG$signal came in the middle" || fail "SIG$signal came in the middle" "$status"
+	check "SIG$signal came in the middle" between 128 "$status" 255
 	check "no copy is left running" wait_until 10 jobs_ended
 	check_fails "DEST does not exist" "No such file" stat copy
 	check "nothing is left" nothing_left "$BACKING"
@@ -51,25 +52,25 @@ check "the source is whole" test "$(find "$BACKING/tree" -type f | wc -l)" = 500
 if [[ $FSTYPE == tmpfs ]] || ! command -v fsfreeze >/dev/null; then
 	echo "# trigger_wait is not tested: a $FSTYPE cannot be frozen, or no fsfreeze"
 else
-	MNT2=$RUN_DIR/mnt2
-	MNT=$MNT2 mount_start --trigger_wait=1 || exit
+	second_mount=$RUN_DIR/mnt2
+	MNT=$second_mount mount_start --trigger_wait=1 || exit
 	frozen=$(stat -c %m "$BACKING")
-	mkdir "$MNT2/frozen"
-	echo text >"$MNT2/frozen/file"
-	ls "$MNT2/frozen" "$MNT2/frozen/file" >/dev/null
+	mkdir "$second_mount/frozen"
+	echo text >"$second_mount/frozen/file"
+	ls "$second_mount/frozen" "$second_mount/frozen/file" >/dev/null
 	fsfreeze --freeze "$frozen"
 	(sleep 8 && fsfreeze --unfreeze "$frozen" 2>/dev/null) & # whatever happens to us
 	started=$(now_ms)
 	check_fails "after trigger_wait the answer is EINPROGRESS" "in progress" \
-		bounded 6 setfattr -n user.arsync.copy -v later "$MNT2/frozen"
+		bounded 6 setfattr -n user.arsync.copy -v later "$second_mount/frozen"
 	took=$(($(now_ms) - started))
-	((took > 900 && took < 4000)) && pass "it came after $took ms" || fail "it came after $took ms"
+	check "it came after a second" between 900 "$took" 4000
 	fsfreeze --unfreeze "$frozen"
 	check "the copy goes on in the background" wait_until 10 test -e "$BACKING/later/file"
 	check_same_tree "the background's copy" "$BACKING/frozen" "$BACKING/later"
-	check "it is seen through the mount, too" wait_until 5 test -e "$MNT2/later/file"
+	check "it is seen through the mount, too" wait_until 5 test -e "$second_mount/later/file"
 	check "nothing is left" nothing_left "$BACKING"
-	check "an unmount" eval 'MNT=$MNT2 mount_stop'
+	MNT=$second_mount check "an unmount" mount_stop
 fi
 
 # --- The daemon's end ---------------------------------------------------------------------------------
@@ -82,8 +83,8 @@ for signal in TERM INT; do
 	check "SIG$signal during a tree copy ends the daemon" wait_until 10 daemon_ended
 	daemon_ended || exit
 	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
-	is_mounted "$MNT" && fail "SIG$signal: still mounted" || pass "SIG$signal: unmounted"
-	wait "$pid" && fail "SIG$signal: setfattr is told" || pass "SIG$signal: setfattr is told"
+	check_not "SIG$signal: still mounted" is_mounted "$MNT"
+	check_not "SIG$signal: setfattr is told" wait "$pid"
 	check "SIG$signal: nothing is left" nothing_left "$BACKING"
 	check "SIG$signal: no copy" test ! -e "$BACKING/copy"
 	cd / || exit

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Tree copies of users who are not root: with their rights, owned by them. Needs a mount with allow_other.
+# shellcheck source=tests/mount/lib.sh
 . "$TEST_LIB"
 need setpriv getfattr setfattr setfacl
 

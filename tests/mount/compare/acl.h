@@ -35,7 +35,7 @@ struct acl {
 };
 
 static inline struct posix_acl_xattr_entry acl_entry(enum acl_tag tag, unsigned permissions,
-						      uint32_t id)
+						     uint32_t id)
 {
 	return (struct posix_acl_xattr_entry){
 		.e_tag = htole16((uint16_t)tag),

@@ -107,7 +107,8 @@ static void times(struct side *side)
 	make_text(side, "f", "text");
 	CALL(side, mkdir("d", 0755));
 	CALL(side, symlink("f", "link"));
-	CALL(side, utimensat(AT_FDCWD, "f", TIMES(1000000001, 123456789, 1000000002, 987654321), 0));
+	CALL(side,
+	     utimensat(AT_FDCWD, "f", TIMES(1000000001, 123456789, 1000000002, 987654321), 0));
 	show_times(side, "f");
 	before = moments_of("f");
 	CALL(side, utimensat(AT_FDCWD, "f", TIMES(5, 6, 0, UTIME_OMIT), 0));

@@ -73,8 +73,16 @@ long say_result(struct side *side, const char *call, long result);
 /** The same without the number, where that is a descriptor. */
 int say_fd(struct side *side, const char *call, long result);
 
-#define CALL(side, call) say_result(side, #call, ({ errno = 0; (long)(call); }))
-#define CALL_FD(side, call) say_fd(side, #call, ({ errno = 0; (long)(call); }))
+#define CALL(side, call)                                                                           \
+	say_result(side, #call, ({                                                                 \
+			   errno = 0;                                                              \
+			   (long)(call);                                                           \
+		   }))
+#define CALL_FD(side, call)                                                                        \
+	say_fd(side, #call, ({                                                                     \
+		       errno = 0;                                                                  \
+		       (long)(call);                                                               \
+	       }))
 
 /** Type, mode, links, owner, size, device: what lstat(2) says, and the content or target. */
 void show(struct side *side, const char *path);

@@ -187,8 +187,9 @@ static void mapped(struct side *side)
 	if (later != MAP_FAILED)
 		CALL(side, munmap(later, 4096));
 	fd = CALL_FD(side, open("f", O_RDONLY));
-	say(side, "refused %d", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) ==
-					MAP_FAILED && errno == EACCES);
+	say(side, "refused %d",
+	    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED &&
+		    errno == EACCES);
 	CALL(side, close(fd));
 	show(side, "f");
 }
@@ -298,9 +299,13 @@ static void without_name(struct side *side)
 }
 
 const struct call_group groups_data[] = {
-	{ "data_reading", reading },	       { "data_writing", writing },
-	{ "data_allocation", allocation },     { "data_holes", holes },
-	{ "data_mapped", mapped },	       { "data_mapped_beyond", mapped_beyond },
-	{ "data_executed", executed },	       { "data_without_name", without_name },
+	{ "data_reading", reading },
+	{ "data_writing", writing },
+	{ "data_allocation", allocation },
+	{ "data_holes", holes },
+	{ "data_mapped", mapped },
+	{ "data_mapped_beyond", mapped_beyond },
+	{ "data_executed", executed },
+	{ "data_without_name", without_name },
 	{ NULL, NULL },
 };

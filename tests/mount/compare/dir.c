@@ -73,7 +73,7 @@ static void many(struct side *side)
 		if (!entry || n == MANY + 2)
 			break;
 		places[n] = place;
-		(void)stpncpy(names[n++], entry->d_name, sizeof(names[0]) - 1);
+		(void)snprintf(names[n++], sizeof(names[0]), "%.39s", entry->d_name); /* cut off */
 	}
 	say(side, "%u places", n);
 	for (unsigned i = 0; i < n; i += 7) {
@@ -231,10 +231,7 @@ static void deep(struct side *side)
 }
 
 const struct call_group groups_dir[] = {
-	{ "dir_many", many },
-	{ "dir_delete_while_reading", delete_while_reading },
-	{ "dir_entries", entries },
-	{ "dir_raw_reading", raw_reading },
-	{ "dir_deep", deep },
-	{ NULL, NULL },
+	{ "dir_many", many },	    { "dir_delete_while_reading", delete_while_reading },
+	{ "dir_entries", entries }, { "dir_raw_reading", raw_reading },
+	{ "dir_deep", deep },	    { NULL, NULL },
 };

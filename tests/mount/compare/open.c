@@ -128,7 +128,8 @@ static void truncate_and_append(struct side *side)
 	CALL(side, fcntl(a, F_SETFL, 0));
 	CALL(side, pwrite(a, "ONE", 3, 0));
 	CALL(side, lseek(a, 0, SEEK_CUR));
-	CALL(side, writev(a, (struct iovec[]){ { (char[]){ "v1" }, 2 }, { (char[]){ "v2" }, 2 } }, 2));
+	CALL(side,
+	     writev(a, (struct iovec[]){ { (char[]){ "v1" }, 2 }, { (char[]){ "v2" }, 2 } }, 2));
 	CALL(side, pwritev2(a, (struct iovec[]){ { (char[]){ "end" }, 3 } }, 1, 0, RWF_APPEND));
 	CALL(side, close(a));
 	show(side, "a");

@@ -118,8 +118,8 @@ static void describe(const struct stat *st, char *text, size_t size)
 {
 	int n = snprintf(text, size, "type %o mode %04o links %lu owner %u:%u size %lld block %ld",
 			 (st->st_mode & S_IFMT) >> 12, st->st_mode & 07777,
-			 (unsigned long)st->st_nlink, st->st_uid, st->st_gid, (long long)st->st_size,
-			 (long)st->st_blksize);
+			 (unsigned long)st->st_nlink, st->st_uid, st->st_gid,
+			 (long long)st->st_size, (long)st->st_blksize);
 
 	if ((S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) && n > 0)
 		n += snprintf(text + n, size - (size_t)n, " device %u:%u", major(st->st_rdev),
