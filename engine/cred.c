@@ -210,6 +210,21 @@ int cred_adopt_owner(struct cred_thread *thread, uid_t uid, gid_t gid)
 	return r;
 }
 
+int cred_adopt_privileges(struct cred_thread *thread)
+{
+	int r;
+
+	if (!thread->can_switch)
+		return 0;
+	if (thread->switched)
+		restore(thread);
+	thread->switched = true;
+	r = caps_set_effective(thread->full_effective);
+	if (r < 0)
+		restore(thread);
+	return r;
+}
+
 void cred_set_umask(struct cred_thread *thread, mode_t mask)
 {
 	if (thread->umask == mask)

@@ -75,7 +75,21 @@ int caller_begin_member(struct session *session, uid_t uid, gid_t gid, struct cr
 	return 0;
 }
 
-int caller_begin_create(struct session *session, fuse_req_t req, struct cred_thread **ret)
+/* A setgid bit is kept if one of the caller's groups is the new file's: all of them are needed. */
+static int adopt_with_groups(struct cred_thread *thread, fuse_req_t req)
+{
+	struct cred *cred;
+	int r = caller_identity(req, &cred);
+
+	if (r < 0)
+		return r;
+	r = cred_adopt(thread, cred);
+	cred_unref(cred);
+	return r;
+}
+
+int caller_begin_create(struct session *session, fuse_req_t req, mode_t mode,
+			struct cred_thread **ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct cred_thread *thread;
@@ -85,11 +99,27 @@ int caller_begin_create(struct session *session, fuse_req_t req, struct cred_thr
 	if (r < 0)
 		return r;
 	cred_set_umask(thread, ctx->umask);
-	if (ctx->uid != 0 || ctx->gid != 0) {
+	if (ctx->uid != 0 && (mode & S_ISGID))
+		r = adopt_with_groups(thread, req);
+	else if (ctx->uid != 0 || ctx->gid != 0)
 		r = cred_adopt_owner(thread, ctx->uid, ctx->gid);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
+	*ret = thread;
+	return 0;
+}
+
+int caller_begin_root(struct session *session, struct cred_thread **ret)
+{
+	struct cred_thread *thread;
+	int r;
+
+	r = caller_thread(session, &thread);
+	if (r < 0)
+		return r;
+	r = cred_adopt_privileges(thread);
+	if (r < 0)
+		return r;
 	*ret = thread;
 	return 0;
 }

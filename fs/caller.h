@@ -21,10 +21,14 @@ void caller_destroy(struct session *session);
 int caller_thread(struct session *session, struct cred_thread **ret);
 
 /**
- * From now on the calling thread creates files as the caller of @req, with its umask. On success to
- * be ended with caller_end(); a _cleanup_caller_ variable does that.
+ * From now on the calling thread creates files as the caller of @req, with its umask; @mode is theirs. On
+ * success to be ended with caller_end(); a _cleanup_caller_ variable does that.
  */
-int caller_begin_create(struct session *session, fuse_req_t req, struct cred_thread **ret);
+int caller_begin_create(struct session *session, fuse_req_t req, mode_t mode,
+			struct cred_thread **ret);
+
+/** From now on the calling thread keeps setgid bits where root would. Ends like the others. */
+int caller_begin_root(struct session *session, struct cred_thread **ret);
 
 /**
  * From now on changes by the calling thread count as made by a member of group @gid, by user @uid:

@@ -136,11 +136,17 @@ static int set_mode(struct session *session, int fd, mode_t mode)
 	return change_mode(session, fd, mode);
 }
 
-static int set_owner(int fd, const struct stat *attr, int to_set)
+/* A setgid bit without execution (chown(2)) stays when root changes the owner. */
+static int set_owner(struct session *session, fuse_req_t req, int fd, const struct stat *attr,
+		     int to_set)
 {
+	_cleanup_caller_ struct cred_thread *thread = NULL;
 	uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
 	gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+	int r = fuse_req_ctx(req)->uid == 0 ? caller_begin_root(session, &thread) : 0;
 
+	if (r < 0)
+		return r;
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : negative_errno();
 }
 
@@ -180,13 +186,13 @@ static int set_times(int fd, const struct stat *attr, int to_set)
 }
 
 /* Owner before mode: chown(2) clears setuid and setgid bits. Times last: the others change them. */
-static int set_attributes(struct session *session, const struct subject *subject,
+static int set_attributes(struct session *session, fuse_req_t req, const struct subject *subject,
 			  const struct stat *attr, int to_set)
 {
 	int r = 0;
 
 	if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-		r = set_owner(subject->fd, attr, to_set);
+		r = set_owner(session, req, subject->fd, attr, to_set);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
 		r = set_mode(session, subject->fd, attr->st_mode);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
@@ -208,7 +214,7 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
 
 	r = subject_open(session, ino, fi, &subject);
 	if (r == 0)
-		r = set_attributes(session, &subject, attr, to_set);
+		r = set_attributes(session, req, &subject, attr, to_set);
 	if (r == 0)
 		r = stat_subject(session, &subject, &stx);
 	if (r < 0) {

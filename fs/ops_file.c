@@ -72,7 +72,7 @@ static int create_file(struct session *session, fuse_req_t req, const struct cre
 	r = inode_path_open(session->inodes, directory, &parent);
 	if (r < 0)
 		return r;
-	r = caller_begin_create(session, req, &thread);
+	r = caller_begin_create(session, req, creation->mode, &thread);
 	if (r < 0)
 		return r;
 	fd = openat(parent->fd, creation->name ? creation->name : ".", creation->flags | O_CLOEXEC,

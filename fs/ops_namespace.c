@@ -77,7 +77,7 @@ static int make(struct session *session, fuse_req_t req, const struct making *ma
 	r = open_directory(session, making->parent, &parent);
 	if (r < 0)
 		return r;
-	r = caller_begin_create(session, req, &thread);
+	r = caller_begin_create(session, req, making->mode, &thread);
 	if (r < 0)
 		return r;
 	if (S_ISDIR(making->mode))

@@ -73,6 +73,12 @@ int cred_adopt(struct cred_thread *thread, struct cred *cred);
  */
 int cred_adopt_owner(struct cred_thread *thread, uid_t uid, gid_t gid);
 
+/**
+ * Gives the calling thread all capabilities that the daemon has, CAP_FSETID among them: for what root
+ * asks for. Undo with cred_adopt(thread, NULL).
+ */
+int cred_adopt_privileges(struct cred_thread *thread);
+
 /** Sets the calling thread's umask; costs nothing when it is the same as before. */
 void cred_set_umask(struct cred_thread *thread, mode_t mask);
 

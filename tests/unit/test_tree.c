@@ -726,6 +726,7 @@ struct order {
 	const char *parent; /* NULL: the harness's directory itself */
 	const char *name;   /* NULL: "copy" */
 	struct cred *cred;
+	dev_t forbidden_dev;
 };
 
 /* On a worker's thread, so it only records. */
@@ -754,6 +755,7 @@ static int try_prepare(struct fixture *f, const struct order *order, struct tree
 		.dst_parent_fd = parent,
 		.dst_name = order->name ? order->name : "copy",
 		.cred = order->cred,
+		.forbidden_dev = order->forbidden_dev,
 		.done = run_done,
 		.userdata = run,
 	};
@@ -2117,6 +2119,27 @@ static void test_tree_between_file_systems(void **state)
 	(void)check_order(f, (struct order){ .src = "small/copy", .name = "back" });
 }
 
+static void test_tree_forbidden_device(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct order order = { .src = "src", .parent = "small" };
+	struct stat st;
+
+	mount_small(f, "size=4m");
+	make_simple(f);
+	assert_int_equal(fstatat(root_of(f), "small", &st, 0), 0);
+	order.forbidden_dev = st.st_dev;
+	(void)check_order(f, order); /* to it, but not from it */
+	order.src = "small/copy/dir/file";
+	order.name = "file";
+	(void)check_order(f, order); /* nor are files */
+	order.src = "small/copy";
+	order.name = "again";
+	(void)check_failure(f, order, -ELOOP);
+	order.parent = NULL;
+	(void)check_failure(f, order, -ELOOP);
+}
+
 static void test_tree_several_at_once(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -2646,6 +2669,7 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_no_space),
 		TEST_BOTH_IN_MEMORY(test_tree_no_inodes),
 		TEST_BOTH(test_tree_between_file_systems),
+		TEST_BOTH(test_tree_forbidden_device),
 		TEST_BOTH_IN_MEMORY(test_tree_several_at_once),
 		TEST_BOTH_IN_MEMORY(test_tree_two_for_one_name),
 		TEST_BOTH_IN_MEMORY(test_tree_progress),
