@@ -3,7 +3,7 @@
  * pair.h - what was learned about copying from one file system to another.
  *
  * Learned once and kept for the engine's life: whether the pair can clone, and how long a region
- * may be so that it takes about REGION_TARGET_MS. Values are hints: a race loses one lesson, never
+ * may be so that it takes 15 to 60 ms. Values are hints: a race loses one lesson, never
  * data.
  */
 #ifndef ENGINE_PAIR_H

@@ -4,8 +4,9 @@
  *
  *	tree.c		the job: checks, staging, the end (publish or remove)
  *	tree_dir.c	directories: opened, listed, finished deepest first
- *	tree_file.c	what is in them: small files in groups through one buffer, large
- *			ones as file copies, symbolic links and special files at once
+ *	tree_batch.c	what is in them: batches of names; symbolic links and special files
+ *	tree_group.c	small files, in groups through one buffer
+ *	tree_file.c	one regular file; large ones as file copies
  *	tree_link.c	hard links: the first comer copies, the others are linked to it
  *
  * A directory is a task that lists a buffer of entries, queues itself again for the rest, and puts

@@ -13,7 +13,7 @@
 #include "engine_private.h"
 #include "getdents.h"
 #include "tree.h"
-#include "tree_file.h"
+#include "tree_batch.h"
 #include "worker.h"
 
 static void list_task(struct task *task, struct worker *worker);

@@ -1,42 +1,61 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree_file.h - what is in a directory of a tree copy: batches of names, groups of small files,
- * large files.
+ * tree_file.h - one regular file of a tree copy: opened, made, given its metadata, accounted for.
  *
- * A batch is a task: up to TREE_BATCH_NAMES names of one directory. A worker opens its small files
- * until its buffer or the group is full, starts them all at once (one io_uring_enter for the lot),
- * and when the last is written sets what belongs to them and closes them. Names that are left are a
- * task again.
+ * What is copied in between is done by a group (tree_group.h) for small files, and here, as a file
+ * copy, for large ones and those with holes.
  */
 #ifndef ENGINE_TREE_FILE_H
 #define ENGINE_TREE_FILE_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
-struct task;
 struct tree_batch;
 struct tree_dir;
-struct tree_file;
+struct tree_job;
+struct tree_link;
 struct worker;
 
-/**
- * Adds a name to *batch (NULL: a new one), pushing the batch when it is full. @type: DT_*. -ENOMEM.
- */
-int tree_batch_add(struct tree_dir *dir, struct tree_batch **batch, const char *name,
-		   unsigned char type, struct worker *worker);
+/* A regular file while it is copied. */
+struct tree_file {
+	const char *name; /* in the batch; NULL: the root of the copy */
+	int src_fd;
+	int dst_fd;
+	struct stat st;
+	struct tree_link *link; /* it is the first of several names; else NULL */
+	int error;
+	const char *call;
+};
+
+/** Opens and looks at the source. -errno; tree_file::call says of what. */
+int tree_file_open(struct tree_file *file, int src_dir);
+
+/** Makes the destination, which must not exist. */
+int tree_file_create(struct tree_file *file, int dst_dir, const char *name);
+
+/** Owner, attributes, mode and times, when the data is there. */
+int tree_file_set_metadata(struct tree_job *tree, struct tree_file *file);
 
 /**
- * The type for tree_batch_add() of a regular file that is to be copied even if it has other links.
+ * Everything was tried, tree_file::error is the outcome: closes the file, tells further links, and
+ * accounts for it in @dir (NULL: it is the root).
  */
-#define TREE_COPY_ANEW 255
+void tree_file_finish(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
+		      struct worker *worker);
 
-struct task *tree_batch_task(struct tree_batch *batch);
+/** Whether it is to be copied by tree_file_start_large(). */
+bool tree_file_is_large(const struct tree_job *tree, const struct stat *st);
 
-/**
- * The root of a tree copy that is a regular file: copies it to the staging name. Ends in
- * tree_walked().
- */
-struct tree_job;
+/** No file that is not large has more bytes. */
+uint64_t tree_file_small_max(const struct tree_job *tree);
+
+/** Takes @file over and copies it; @batch (or NULL: the root) is held meanwhile. -ENOMEM. */
+int tree_file_start_large(struct tree_job *tree, struct tree_batch *batch, struct tree_file *file,
+			  struct worker *worker);
+
+/** The source is a regular file: copies it to the staging name. Ends in tree_walked(). */
 void tree_file_copy_root(struct tree_job *tree, struct worker *worker);
 
 #endif /* ENGINE_TREE_FILE_H */

@@ -12,7 +12,7 @@
 #include "engine_private.h"
 #include "tree.h"
 #include "tree_dir.h"
-#include "tree_file.h"
+#include "tree_batch.h"
 
 #define FIRST_BUCKETS 256
 

@@ -825,6 +825,14 @@ static void check_counters(const struct tree_run *run, const struct totals *tota
 	assert_int_equal(progress.files_total, totals->files);
 }
 
+/* Of copies made at the same time one has read the source before the other looks at it. */
+static void assert_same_but_atimes(struct fixture *f)
+{
+	for (size_t i = 0; i < f->src.n && i < f->dst.n; i++)
+		f->src.items[i].st.st_atim = f->dst.items[i].st.st_atim;
+	assert_same(&f->dst, &f->src);
+}
+
 /* The names in a directory, or -errno; *ret_staged: those of them that are staging names. */
 static int count_names(struct fixture *f, const char *path, unsigned *ret_staged)
 {
@@ -1088,6 +1096,31 @@ static void test_tree_holes_kept(void **state)
 		assert_true(result->bytes_by_way[COPY_WAY_HOLE] + allocated + 64 * KIB >=
 			    result->bytes);
 	assert_true(result->bytes_by_way[COPY_WAY_HOLE] > 0);
+}
+
+/* Such as would fit a group of small files. */
+static void test_tree_holes_of_small_files(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const struct job_result *result;
+	char path[64];
+
+	if (!allocates_what_is_written(f))
+		skip();
+	make_dir(f, "src");
+	for (unsigned i = 0; i < 10; i++) {
+		(void)snprintf(path, sizeof(path), "src/%u", i);
+		f->fd = openat(root_of(f), path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		assert_int_equal(ftruncate(f->fd, 20480), 0);
+		if (i % 2)
+			test_write_pattern(f->fd, 16384, 4096, f->seed++);
+		assert_int_equal(close(TAKE_FD(f->fd)), 0);
+	}
+	stamp_all(f, "src");
+	result = &check_copy(f)->run.result;
+	assert_int_equal(result->bytes_by_way[COPY_WAY_HOLE], 5 * 20480 + 5 * 16384);
+	for (size_t i = 1; i < f->src.n; i++)
+		assert_true(f->dst.items[i].st.st_blocks <= f->src.items[i].st.st_blocks);
 }
 
 static void test_tree_symbolic_links(void **state)
@@ -1665,7 +1698,7 @@ static void test_tree_destination_inside_source(void **state)
 	(void)check_failure(f, (struct order){ .src = "src", .parent = "src" }, -EINVAL);
 	(void)check_failure(f, (struct order){ .src = "src", .parent = "src/a/b" }, -EINVAL);
 	take_snapshot(&f->dst, root_of(f), "src", true);
-	assert_int_equal(f->src.n, f->dst.n);
+	assert_same(&f->dst, &f->src); /* its times too: nothing was ever made there */
 
 	/* Beside what is copied, and above it. */
 	(void)check_order(f, (struct order){ .src = "src/a", .parent = "src" });
@@ -2165,14 +2198,39 @@ static void test_tree_several_at_once(void **state)
 	assert_int_equal(harness_wait(f->h, beside)->bytes, LARGE);
 	assert_pattern(range.dst_fd, 0, LARGE, 1, 0);
 	take_snapshot(&f->dst, root_of(f), "copy1", false);
-	for (size_t i = 0; i < f->src.n; i++) /* the first copy has read it before */
-		f->src.items[i].st.st_atim = f->dst.items[i].st.st_atim;
-	assert_same(&f->dst, &f->src);
+	assert_same_but_atimes(f);
 	take_snapshot(&f->dst, root_of(f), "copy0", false);
-	for (size_t i = 0; i < f->src.n; i++)
-		f->src.items[i].st.st_atim = f->dst.items[i].st.st_atim;
-	assert_same(&f->dst, &f->src);
+	assert_same_but_atimes(f);
 	assert_names(f, NULL, 3);
+}
+
+/* The workers go from one identity to the other and back. */
+static void test_tree_several_identities_at_once(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct order orders[3] = { { .src = "src", .parent = "home", .cred = make_user(f) },
+				   { .src = "src" },
+				   { .src = "src", .parent = "home", .cred = f->user } };
+	struct tree_run *runs[3];
+
+	orders[2].name = "second";
+	make_lengthy(f);
+	make_symlink(f, "x", "src/many/symlink");
+	make_link(f, "src/large", "src/many/link");
+	assert_int_equal(mknodat(root_of(f), "src/many/fifo", S_IFIFO | 0600, 0), 0);
+	set_owner(f, "src/many/1", 5, 6);
+	stamp_all(f, "src");
+	f->h->options.workers = 1;
+	for (size_t i = 0; i < 3; i++)
+		runs[i] = start(f, &orders[i]);
+	for (size_t i = 0; i < 3; i++) {
+		check_success(f, runs[i]);
+		take_snapshot(&f->src, root_of(f), "src", true);
+		if (orders[i].cred)
+			expect_given_to_user(&f->src);
+		take_copy(f, &orders[i]);
+		assert_same_but_atimes(f);
+	}
 }
 
 /* Two for one name: one of them gets it. */
@@ -2633,6 +2691,7 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_shapes),
 		TEST_BOTH(test_tree_reflink_options),
 		TEST_BOTH(test_tree_holes_kept),
+		TEST_BOTH(test_tree_holes_of_small_files),
 		TEST_BOTH(test_tree_symbolic_links),
 		TEST_BOTH(test_tree_special_files),
 		TEST_BOTH(test_tree_hard_links),
@@ -2671,6 +2730,7 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_between_file_systems),
 		TEST_BOTH(test_tree_forbidden_device),
 		TEST_BOTH_IN_MEMORY(test_tree_several_at_once),
+		TEST_BOTH_IN_MEMORY(test_tree_several_identities_at_once),
 		TEST_BOTH_IN_MEMORY(test_tree_two_for_one_name),
 		TEST_BOTH_IN_MEMORY(test_tree_progress),
 		TEST_BOTH_IN_MEMORY(test_tree_fsync_file),

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree_group.c - see tree_group.h.
+ */
+#include "tree_group.h"
+
+#include <assert.h>
+
+#include "arsync/base.h"
+#include "engine_private.h"
+#include "tree.h"
+#include "tree_batch.h"
+#include "tree_dir.h"
+#include "tree_file.h"
+#include "worker.h"
+
+#define BUFFER_ALIGNMENT 64 /* of a file's place in the shared buffer: a cache line */
+
+struct tree_group {
+	struct tree_batch *batch;
+	struct worker *worker;
+	struct chunk *chunk;
+	size_t chunk_used;
+	bool syncing;
+	unsigned in_flight;
+	unsigned n_files;
+	struct tree_file files[TREE_GROUP_FILES];
+};
+
+struct tree_group *tree_group_new(struct tree_batch *batch, struct worker *worker)
+{
+	struct tree_group *group = calloc(1, sizeof(*group));
+
+	if (!group)
+		return NULL;
+	group->batch = batch;
+	group->worker = worker;
+	group->chunk = worker_take_chunk(worker);
+	if (!group->chunk) { /* a task runs only when there is one */
+		free(group);
+		return NULL;
+	}
+	tree_batch_ref(batch);
+	return group;
+}
+
+static void end_group(struct tree_group *group)
+{
+	struct tree_batch *batch = group->batch;
+	struct worker *worker = group->worker;
+
+	for (unsigned i = 0; i < group->n_files; i++)
+		tree_file_finish(tree_batch_dir(batch)->tree, tree_batch_dir(batch),
+				 &group->files[i], worker);
+	free(group);
+	tree_batch_unref(batch);
+}
+
+static void fsync_done(struct io_slot *slot)
+{
+	struct tree_file *file = slot->owner;
+	struct tree_group *group =
+		CONTAINER_OF(file - slot->tag, struct tree_group, files); /* tag: its place */
+
+	if (slot->error < 0) {
+		file->error = slot->error;
+		file->call = "fsync";
+	}
+	worker_put_slot(group->worker, slot);
+	if (--group->in_flight == 0)
+		end_group(group);
+}
+
+/* One fsync a file, all at once through the ring. */
+static void sync_group(struct tree_group *group)
+{
+	struct tree_job *tree = tree_batch_dir(group->batch)->tree;
+
+	group->syncing = true;
+	group->in_flight = 1; /* not before all are started */
+	for (unsigned i = 0; i < group->n_files; i++) {
+		struct tree_file *file = &group->files[i];
+		struct slot_fsync sync = {
+			.fd = file->dst_fd,
+			.cred = tree->job.cred,
+			.done = fsync_done,
+			.owner = file,
+			.tag = i,
+		};
+
+		if (file->error == 0) {
+			group->in_flight++;
+			worker_start_fsync(group->worker, &sync);
+		}
+	}
+	if (--group->in_flight == 0)
+		end_group(group);
+}
+
+/* All data is written. */
+static void complete_group(struct tree_group *group)
+{
+	struct tree_job *tree = tree_batch_dir(group->batch)->tree;
+	bool stopping = tree_is_stopping(tree) || tree_adopt(tree, group->worker) < 0;
+
+	worker_put_chunk(group->worker, TAKE_PTR(group->chunk));
+	for (unsigned i = 0; i < group->n_files && !stopping; i++) {
+		struct tree_file *file = &group->files[i];
+
+		if (file->error == 0)
+			file->error = tree_file_set_metadata(tree, file);
+	}
+	if (!stopping && tree->job.engine->options.fsync == ENGINE_FSYNC_FILE)
+		sync_group(group);
+	else
+		end_group(group);
+}
+
+static void file_done(struct io_slot *slot)
+{
+	struct tree_group *group = slot->owner;
+	struct tree_job *tree = tree_batch_dir(group->batch)->tree;
+	struct tree_file *file = &group->files[slot->tag];
+
+	/* A source that became shorter meanwhile is copied as it is now. */
+	file->error = slot->error;
+	file->call = "io_uring read or write";
+	job_add_bytes(&tree->job, slot->flushed);
+	engine_count(tree->job.engine, group->worker->method->way, slot->flushed);
+	pthread_mutex_lock(&tree->lock);
+	tree->bytes_by_way[group->worker->method->way] += slot->flushed;
+	pthread_mutex_unlock(&tree->lock);
+	worker_put_slot(group->worker, slot);
+	if (--group->in_flight == 0)
+		complete_group(group);
+}
+
+/* Starts what the group has; with nothing to read or write it is complete at once. */
+void tree_group_start(struct tree_group *group)
+{
+	struct tree_job *tree = tree_batch_dir(group->batch)->tree;
+	size_t at = 0;
+
+	group->in_flight = 1; /* not before all are started */
+	for (unsigned i = 0; i < group->n_files; i++) {
+		struct tree_file *file = &group->files[i];
+		struct slot_copy copy = {
+			.src_fd = file->src_fd,
+			.dst_fd = file->dst_fd,
+			.src_fixed = -1,
+			.dst_fixed = -1,
+			.length = (uint32_t)file->st.st_size,
+			.buffer = group->chunk->memory + at,
+			.chunk = group->chunk,
+			.cred = tree->job.cred,
+			.done = file_done,
+			.owner = group,
+			.tag = i,
+		};
+
+		if (file->st.st_size == 0)
+			continue;
+		at += ((size_t)file->st.st_size + BUFFER_ALIGNMENT - 1) / BUFFER_ALIGNMENT *
+		      BUFFER_ALIGNMENT;
+		group->chunk->refs++;
+		group->in_flight++;
+		worker_start_copy(group->worker, &copy);
+	}
+	if (--group->in_flight == 0)
+		complete_group(group);
+}
+
+void tree_group_add(struct tree_group *group, const struct tree_file *file)
+{
+	assert(!tree_group_is_full(group));
+	group->chunk_used += (size_t)file->st.st_size + BUFFER_ALIGNMENT;
+	group->files[group->n_files++] = *file;
+}
+
+bool tree_group_is_full(const struct tree_group *group)
+{
+	const struct tree_job *tree = tree_batch_dir(group->batch)->tree;
+	size_t room = tree->job.engine->options.block_size - group->chunk_used;
+
+	return group->n_files == TREE_GROUP_FILES ||
+	       room < tree_file_small_max(tree) + BUFFER_ALIGNMENT;
+}
