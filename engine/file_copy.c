@@ -25,14 +25,7 @@
 
 #define XFS_SUPER_MAGIC 0x58465342 /* linux/magic.h of older headers lacks it */
 
-/*
- * A region is to take about this long, so that an answer that cannot wait loses little work beyond
- * its prefix.
- */
-#define REGION_LONG_NS (60 * UINT64_C(1000000))
-#define REGION_SHORT_NS (15 * UINT64_C(1000000))
-#define REGION_FIRST_BLOCKS 4
-#define REGION_LENGTH_MAX (64 * MIB)
+#define REGION_FIRST_BLOCKS 4 /* length of a region before anything was learned */
 
 /* Below this a second worker costs more than it brings. */
 #define PARALLEL_MIN (8 * MIB)
@@ -170,21 +163,6 @@ static void finish(struct file_copy *copy, struct worker *worker)
 	}
 	copy->worker = worker;
 	worker_start_fsync(worker, &sync);
-}
-
-/* Lengthens or shortens the pair's regions by what this one took. */
-static void learn_locked(struct file_copy *copy, const struct region *region)
-{
-	uint64_t took = region->ended_ns - region->started_ns;
-	uint64_t block = region->block_size;
-	uint64_t longest = MIN(REGION_LENGTH_MAX, block * REGION_BLOCKS_MAX);
-
-	if (region->length != copy->pair.region_length)
-		return;
-	if (took > REGION_LONG_NS)
-		copy->pair.region_length = MAX(region->length / 2 / block * block, block);
-	else if (took < REGION_SHORT_NS)
-		copy->pair.region_length = MIN(region->length * 2, longest);
 }
 
 /*
@@ -395,7 +373,8 @@ void file_copy_region_ended(struct file_copy *copy, struct region *region, struc
 	region->state = REGION_ENDED;
 	copy->bytes_by_way[way] += bytes;
 	copy->n_running--;
-	learn_locked(copy, region);
+	pair_learn(&copy->pair, region->length, region->block_size,
+		   region->ended_ns - region->started_ns);
 	if (copy->planning) {
 		copy->again = true;
 		pthread_mutex_unlock(&copy->lock);

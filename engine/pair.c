@@ -4,6 +4,14 @@
  */
 #include "pair.h"
 
+#include "arsync/base.h"
+#include "region.h"
+
+/* About how long a region is to take. */
+#define REGION_LONG_NS (60 * UINT64_C(1000000))
+#define REGION_SHORT_NS (15 * UINT64_C(1000000))
+#define REGION_LENGTH_MAX (64 * MIB)
+
 void pair_table_init(struct pair_table *table)
 {
 	*table = (struct pair_table){ 0 };
@@ -49,4 +57,16 @@ void pair_put(struct pair_table *table, const struct pair *pair)
 		place = &table->pairs[table->next_victim++ % PAIRS_MAX];
 	*place = *pair;
 	pthread_mutex_unlock(&table->lock);
+}
+
+void pair_learn(struct pair *pair, uint64_t length, uint32_t block, uint64_t took_ns)
+{
+	uint64_t longest = MIN(REGION_LENGTH_MAX, (uint64_t)block * REGION_BLOCKS_MAX);
+
+	if (length != pair->region_length)
+		return;
+	if (took_ns > REGION_LONG_NS)
+		pair->region_length = MAX(length / 2 / block * block, (uint64_t)block);
+	else if (took_ns < REGION_SHORT_NS)
+		pair->region_length = MIN(length * 2, longest);
 }
