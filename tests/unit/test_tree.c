@@ -934,12 +934,26 @@ static bool wait_progress(struct fixture *f, struct tree_run *run)
 	return harness_wait_progress(f->h, &run->run);
 }
 
+/* For root only where directories are closed. */
+static int remove_tree(int at, const char *name)
+{
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_dir(at, name, &dir);
+
+	if (r < 0)
+		return unlinkat(at, name, 0) < 0 ? negative_errno() : 0;
+	while ((entry = readdir(dir))) {
+		r = is_dots(entry->d_name) ? 0 : remove_tree(dirfd(dir), entry->d_name);
+		if (r < 0)
+			return r;
+	}
+	return unlinkat(at, name, AT_REMOVEDIR) < 0 ? negative_errno() : 0;
+}
+
 static void remove_copy(struct fixture *f, const char *name)
 {
-	char command[PATHS_MAX];
-
-	(void)snprintf(command, sizeof(command), "rm -rf '%s/%s'", f->h->dir.path, name);
-	assert_int_equal(system(command), 0);
+	assert_int_equal(remove_tree(root_of(f), name), 0);
 }
 
 /* --- kinds of trees --------------------------------------------------------------------------- */
