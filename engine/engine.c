@@ -9,10 +9,12 @@
  */
 #include "arsync/engine.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 #include "arsync/base.h"
 #include "engine_private.h"
+#include "tree.h"
 
 static void find_cpus(struct engine *engine)
 {
@@ -29,6 +31,22 @@ static void find_cpus(struct engine *engine)
 		engine->options.workers = MIN(engine->n_cpus, (unsigned)ENGINE_WORKERS_MAX);
 }
 
+/*
+ * A quarter of the descriptors that the process may have is for small files: each worker may have a
+ * group a buffer, two descriptors a file.
+ */
+static void budget_files(struct engine *engine)
+{
+	rlim_t groups = (rlim_t)engine->options.workers * engine->options.queue_depth;
+	struct rlimit limit;
+
+	engine->group_files = TREE_GROUP_FILES;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return;
+	engine->group_files = (unsigned)MAX(
+		MIN(limit.rlim_cur / 4 / 2 / groups, (rlim_t)TREE_GROUP_FILES), (rlim_t)1);
+}
+
 int engine_new(const struct engine_options *options, struct engine **ret)
 {
 	_cleanup_free_ struct engine *engine = calloc(1, sizeof(*engine));
@@ -41,6 +59,7 @@ int engine_new(const struct engine_options *options, struct engine **ret)
 	if (r < 0)
 		return r;
 	find_cpus(engine);
+	budget_files(engine);
 	r = dispatcher_init(&engine->dispatcher, engine, engine->options.workers);
 	if (r < 0)
 		return r;

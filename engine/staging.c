@@ -15,6 +15,13 @@
 #include "arsync/base.h"
 #include "getdents.h"
 
+/* A directory that the removal is in. */
+struct staging_level {
+	char *name;
+	dev_t dev;
+	ino_t ino;
+};
+
 int staging_name(char *name)
 {
 	uint64_t number;
@@ -46,74 +53,97 @@ void staging_remover_init(struct staging_remover *remover, int parent_fd, const 
 	*remover = (struct staging_remover){ .parent_fd = parent_fd, .name = name, .dir_fd = -1 };
 }
 
+void staging_remover_expect(struct staging_remover *remover, dev_t dev, ino_t ino)
+{
+	remover->root_dev = dev;
+	remover->root_ino = ino;
+}
+
 void staging_remover_destroy(struct staging_remover *remover)
 {
 	close_keep_errno(remover->dir_fd);
 	for (unsigned i = 0; i < remover->depth; i++)
-		free(remover->names[i]);
-	free(remover->names);
+		free(remover->levels[i].name);
+	free(remover->levels);
 }
 
-static int push_name(struct staging_remover *remover, const char *name)
+static int push_level(struct staging_remover *remover, const char *name, const struct stat *st)
 {
-	char **names = remover->names;
+	struct staging_level *levels = remover->levels;
 
-	if (remover->depth == remover->n_names) {
-		unsigned n = MAX(2 * remover->n_names, 16U);
+	if (remover->depth == remover->n_levels) {
+		unsigned n = MAX(2 * remover->n_levels, 16U);
 
-		names = reallocarray(names, n, sizeof(char *));
-		if (!names)
+		levels = reallocarray(levels, n, sizeof(*levels));
+		if (!levels)
 			return -ENOMEM;
-		remover->names = names;
-		remover->n_names = n;
+		remover->levels = levels;
+		remover->n_levels = n;
 	}
-	names[remover->depth] = strdup(name);
-	if (!names[remover->depth])
+	levels[remover->depth] = (struct staging_level){ strdup(name), st->st_dev, st->st_ino };
+	if (!levels[remover->depth].name)
 		return -ENOMEM;
 	remover->depth++;
 	return 0;
 }
 
-/*
- * Into the directory @name below @at. A directory that the copy has given its final mode already
- * may be closed.
- */
+/* Opens a directory; one that has its final mode already may be closed to us, and is opened up. */
+static int open_up(int at, const char *name, struct stat *ret_st)
+{
+	_cleanup_close_ int path = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char link[64];
+	int fd;
+
+	if (path < 0 || fstat(path, ret_st) < 0)
+		return negative_errno();
+	if ((ret_st->st_mode & 0700) != 0700) {
+		(void)snprintf(link, sizeof(link), "/proc/self/fd/%d",
+			       path); /* the very directory */
+		if (chmod(link, 0700) < 0)
+			return negative_errno();
+	}
+	fd = openat(path, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? negative_errno() : fd;
+}
+
+/* Into the directory @name below @at. */
 static int descend(struct staging_remover *remover, int at, const char *name)
 {
-	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	int fd = openat(at, name, flags);
+	_cleanup_close_ int fd = -1;
+	struct stat st;
 	int r;
 
-	if (fd >= 0 || errno == EACCES) {
-		close_keep_errno(fd);
-		if (fchmodat(at, name, 0700, 0) < 0)
-			return negative_errno();
-		fd = openat(at, name, flags);
-	}
+	fd = open_up(at, name, &st);
 	if (fd < 0)
-		return negative_errno();
-	r = push_name(remover, name);
-	if (r < 0) {
-		close_keep_errno(fd);
+		return fd;
+	if (remover->depth == 0 && remover->root_ino != 0 &&
+	    (st.st_dev != remover->root_dev || st.st_ino != remover->root_ino))
+		return -ESTALE;
+	r = push_level(remover, name, &st);
+	if (r < 0)
 		return r;
-	}
 	close_keep_errno(remover->dir_fd);
-	remover->dir_fd = fd;
+	remover->dir_fd = TAKE_FD(fd);
 	return 0;
 }
 
 /* Out of the directory, which is empty, and away with it. 0: that was the root. */
 static int ascend(struct staging_remover *remover)
 {
-	_cleanup_free_ char *name = remover->names[remover->depth - 1];
+	struct staging_level left = remover->levels[--remover->depth];
+	_cleanup_free_ char *name = left.name;
 	_cleanup_close_ int below = TAKE_FD(remover->dir_fd);
+	const struct staging_level *above;
+	struct stat st;
 
-	remover->depth--;
 	if (remover->depth == 0)
 		return unlinkat(remover->parent_fd, name, AT_REMOVEDIR) < 0 ? negative_errno() : 0;
+	above = &remover->levels[remover->depth - 1];
 	remover->dir_fd = openat(below, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (remover->dir_fd < 0)
+	if (remover->dir_fd < 0 || fstat(remover->dir_fd, &st) < 0)
 		return negative_errno();
+	if (st.st_dev != above->dev || st.st_ino != above->ino)
+		return -ESTALE; /* somebody has moved what we are in */
 	return unlinkat(remover->dir_fd, name, AT_REMOVEDIR) < 0 ? negative_errno() : 1;
 }
 

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define STAGING_PREFIX ".arsync-"
 
@@ -28,15 +29,19 @@ int staging_publish(int dir_fd, const char *staging, const char *name);
  * directory.
  */
 struct staging_remover {
-	int parent_fd;	  /* borrowed */
-	const char *name; /* borrowed */
-	int dir_fd;	  /* the directory being emptied; -1: not begun */
-	unsigned depth;	  /* of it, below the root of the tree; the root is 1 */
-	char **names;	  /* from the root's on: depth of them */
-	unsigned n_names; /* room */
+	int parent_fd;		      /* borrowed */
+	const char *name;	      /* borrowed */
+	int dir_fd;		      /* the directory being emptied; -1: not begun */
+	unsigned depth;		      /* of it, below the root of the tree; the root is 1 */
+	struct staging_level *levels; /* from the root's on: depth of them */
+	unsigned n_levels;	      /* room */
+	dev_t root_dev;		      /* what the root must be; 0: anything */
+	ino_t root_ino;
 };
 
 void staging_remover_init(struct staging_remover *remover, int parent_fd, const char *name);
+/** The root must be this directory, or nothing is removed: -ESTALE. */
+void staging_remover_expect(struct staging_remover *remover, dev_t dev, ino_t ino);
 void staging_remover_destroy(struct staging_remover *remover);
 
 /** Removes up to @budget entries. 1: there is more; 0: all is gone (or was never there); -errno. */

@@ -184,6 +184,16 @@ static int sync_parent(struct tree_job *tree)
 	return 0;
 }
 
+/* Whether @name is what this job has made. */
+static int check_staging(const struct tree_job *tree, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(tree->dst_parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return negative_errno();
+	return st.st_dev == tree->staging_dev && st.st_ino == tree->staging_ino ? 0 : -ESTALE;
+}
+
 /* The last step: the copy takes its name. */
 static void publish(struct tree_job *tree)
 {
@@ -193,7 +203,12 @@ static void publish(struct tree_job *tree)
 
 	if (r == 0) {
 		call = "renameat2";
-		r = staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
+		r = check_staging(tree, tree->staging);
+		if (r == 0)
+			r = staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
+		/* Who may write to the directory may have put something else there in between. */
+		if (r == 0)
+			r = check_staging(tree, tree->dst_name);
 		tree->published = r == 0;
 	}
 	if (r == 0 && durable) {
@@ -240,6 +255,7 @@ void tree_walked(struct tree_job *tree, struct worker *worker)
 		return;
 	}
 	staging_remover_init(&tree->remover, tree->dst_parent_fd, tree->staging);
+	staging_remover_expect(&tree->remover, tree->staging_dev, tree->staging_ino);
 	tree->end_task.run = remove_task;
 	tree_push(tree, &tree->end_task, worker);
 }

@@ -168,6 +168,7 @@ bool tree_file_is_large(const struct tree_job *tree, const struct stat *st)
 void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 {
 	struct tree_file file = { .name = NULL, .src_fd = -1, .dst_fd = -1, .call = "openat" };
+	struct stat made;
 	char path[64];
 	int r;
 
@@ -182,7 +183,11 @@ void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 		tree->made = (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 };
 		r = metadata_drop_acls(file.dst_fd);
 	}
+	if (r == 0 && fstat(file.dst_fd, &made) < 0)
+		r = negative_errno();
 	if (r == 0) {
+		tree->staging_dev = made.st_dev;
+		tree->staging_ino = made.st_ino;
 		__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file.st.st_size,
 				   __ATOMIC_RELAXED);
 		__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);

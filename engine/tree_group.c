@@ -182,6 +182,6 @@ bool tree_group_is_full(const struct tree_group *group)
 	const struct tree_job *tree = tree_batch_dir(group->batch)->tree;
 	size_t room = tree->job.engine->options.block_size - group->chunk_used;
 
-	return group->n_files == TREE_GROUP_FILES ||
+	return group->n_files >= tree->job.engine->group_files ||
 	       room < tree_file_small_max(tree) + BUFFER_ALIGNMENT;
 }

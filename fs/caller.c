@@ -124,6 +124,15 @@ int caller_begin_root(struct session *session, struct cred_thread **ret)
 	return 0;
 }
 
+bool caller_can_be_served(struct session *session, fuse_req_t req)
+{
+	struct cred_thread *thread;
+
+	if (caller_thread(session, &thread) < 0)
+		return false;
+	return thread->can_switch || fuse_req_ctx(req)->uid == thread->own_uid;
+}
+
 void caller_end(struct cred_thread *thread)
 {
 	int r;

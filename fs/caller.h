@@ -36,6 +36,9 @@ int caller_begin_root(struct session *session, struct cred_thread **ret);
  */
 int caller_begin_member(struct session *session, uid_t uid, gid_t gid, struct cred_thread **ret);
 
+/** Whether the daemon is the caller of @req, or can act as the caller. */
+bool caller_can_be_served(struct session *session, fuse_req_t req);
+
 /** Accepts NULL. */
 void caller_end(struct cred_thread *thread);
 

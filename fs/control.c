@@ -69,7 +69,7 @@ static int add_component(char *path, size_t *used, const char *at, size_t length
 	if (length == 0 || (length == 1 && at[0] == '.'))
 		return 0;
 	if (length == 2 && at[0] == '.' && at[1] == '.')
-		return fail(reason, -EINVAL, "the destination must not contain \"..\"");
+		return fail(reason, -EXDEV, "the destination must not contain \"..\"");
 	if (length > NAME_MAX)
 		return fail(reason, -ENAMETOOLONG,
 			    "a name of the destination has more than %d bytes", NAME_MAX);

@@ -180,7 +180,7 @@ static int mount_it(struct session *session)
 	if (r < 0) {
 		log_error(session->log, "cannot mount on %s: %s", session->mountpoint,
 			  session->sink->kept[0] ? session->sink->kept :
-						   "libfuse does not say why");
+						   "fusermount3 refuses, and says why above");
 		return -EIO;
 	}
 	r = mountinfo_find_path(session->backing.proc_fd, session->mountpoint, &info);

@@ -451,6 +451,11 @@ static int read_order(struct session *session, fuse_req_t req, const char *value
 		  &order->place.name);
 	if (r < 0)
 		return r;
+	if (!caller_can_be_served(session, req)) {
+		(void)snprintf(reason, CONTROL_REASON_MAX,
+			       "only root's mount can copy trees for other users");
+		return -EPERM;
+	}
 	r = caller_identity(req, &order->cred);
 	if (r < 0) {
 		(void)snprintf(reason, CONTROL_REASON_MAX, "the caller's groups cannot be read");

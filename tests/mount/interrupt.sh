@@ -22,6 +22,7 @@ interrupted_cp() {
 	rm -f "$MNT/copy"
 	env --default-signal cp "$MNT/big" "$MNT/copy" 2>"$RUN_DIR/cp.err" &
 	pid=$!
+	wait_until 10 test -e "$MNT/copy" # it has begun
 	sleep "0.$2"
 	sent=$(now_ms)
 	kill -s "$1" "$pid"
@@ -68,6 +69,7 @@ for signal in TERM INT HUP; do
 	rm -f "$MNT/copy"
 	cp "$MNT/big" "$MNT/copy" 2>"$RUN_DIR/cp.err" &
 	pid=$!
+	wait_until 10 test -e "$MNT/copy"
 	sleep 0.1
 	sent=$(now_ms)
 	kill -s "$signal" "$(daemon_pid)"
@@ -75,7 +77,7 @@ for signal in TERM INT HUP; do
 	echo "# after $(($(now_ms) - sent)) ms"
 	daemon_ended || exit
 	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
-	check_not "SIG$signal: still mounted" is_mounted "$MNT"
+	check_not "SIG$signal: it is unmounted" is_mounted "$MNT"
 	check "SIG$signal: cp ends" wait_until 10 eval "! kill -0 $pid 2>/dev/null"
 	wait "$pid"
 	check "a new mount" mount_start

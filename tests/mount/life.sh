@@ -194,7 +194,7 @@ for signal in TERM INT HUP; do
 	exec 3<"$here/mnt/opened" # busy
 	kill -s "$signal" "$(daemons)"
 	check "SIG$signal ends it" wait_until 10 no_daemons
-	check_not "SIG$signal: still mounted" is_mounted "$here/mnt"
+	check_not "SIG$signal: it is unmounted" is_mounted "$here/mnt"
 	exec 3<&-
 	rm -f "$here/backing/opened"
 done
@@ -206,7 +206,7 @@ for signal in TERM INT HUP; do
 	kill -s "$signal" "$(daemon_pid)"
 	check "SIG$signal ends it" wait_until 10 daemon_ended
 	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
-	check_not "SIG$signal: still mounted" is_mounted "$MNT"
+	check_not "SIG$signal: it is unmounted" is_mounted "$MNT"
 done
 MNT=$RUN_DIR/mnt
 

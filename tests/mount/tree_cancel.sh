@@ -16,11 +16,15 @@ for ((i = 0; i < 5000; i++)); do
 done
 echo small >small/file
 
+# Copies grow under a hidden name.
+copy_has_begun() { compgen -G "$BACKING/.arsync-*" >/dev/null; }
+
 # interrupted_copy SIGNAL MILLISECONDS: sets `took` and `status`
 interrupted_copy() {
 	local pid sent
 	env --default-signal setfattr -n user.arsync.copy -v copy tree &
 	pid=$!
+	wait_until 10 copy_has_begun
 	sleep "0.$2"
 	sent=$(now_ms)
 	kill -s "$1" "$pid"
@@ -78,12 +82,13 @@ fi
 for signal in TERM INT; do
 	setfattr -n user.arsync.copy -v copy tree 2>"$RUN_DIR/setfattr.err" &
 	pid=$!
+	wait_until 10 copy_has_begun
 	sleep 0.1
 	kill -s "$signal" "$(daemon_pid)"
 	check "SIG$signal during a tree copy ends the daemon" wait_until 10 daemon_ended
 	daemon_ended || exit
 	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
-	check_not "SIG$signal: still mounted" is_mounted "$MNT"
+	check_not "SIG$signal: it is unmounted" is_mounted "$MNT"
 	check_not "SIG$signal: setfattr is told" wait "$pid"
 	check "SIG$signal: nothing is left" nothing_left "$BACKING"
 	check "SIG$signal: no copy" test ! -e "$BACKING/copy"
