@@ -215,7 +215,7 @@ static int copy_regular(struct step *step, const char *name, bool anew)
 }
 
 /* What is no regular file, or what the directory could not tell. */
-static int copy_unusual(struct step *step, const char *name)
+static int copy_unusual(struct step *step, const char *name, bool anew)
 {
 	struct tree_dir *dir = step->batch->dir;
 	const struct metadata_at at = {
@@ -233,7 +233,7 @@ static int copy_unusual(struct step *step, const char *name)
 	if (fstatat(step->src_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return negative_errno();
 	if (S_ISREG(st.st_mode))
-		return copy_regular(step, name, false);
+		return copy_regular(step, name, anew);
 	if (S_ISDIR(st.st_mode)) {
 		step->call = "malloc";
 		child = tree_dir_new(dir->tree, dir, name);
@@ -243,7 +243,7 @@ static int copy_unusual(struct step *step, const char *name)
 		tree_dir_done(dir, 1, step->worker);
 		return 0;
 	}
-	r = st.st_nlink > 1 ? claim_link(step, name, &st, &link) : 1;
+	r = st.st_nlink > 1 && !anew ? claim_link(step, name, &st, &link) : 1;
 	if (r <= 0)
 		return r;
 	r = copy_other(dir->tree, &at, &st, &step->call);
@@ -269,10 +269,10 @@ static void copy_entry(struct step *step)
 	int r;
 
 	batch->at += 1 + strlen(name) + 1;
-	if (type == DT_REG || type == TREE_COPY_ANEW)
-		r = copy_regular(step, name, type == TREE_COPY_ANEW);
+	if (type == DT_REG)
+		r = copy_regular(step, name, false);
 	else
-		r = copy_unusual(step, name);
+		r = copy_unusual(step, name, type == TREE_COPY_ANEW);
 	if (r == 0)
 		return;
 	tree_fail(dir->tree, dir, name, step->call, r);

@@ -14,7 +14,7 @@ struct tree_batch;
 struct tree_dir;
 struct worker;
 
-/** The type of a regular file that is to be copied even if it has other links. */
+/** The type of what is no directory and to be copied even if it has other links. */
 #define TREE_COPY_ANEW 255
 
 /**

@@ -388,7 +388,8 @@ static int make(struct tree_dir *dir, const char **ret_call)
 	*ret_call = "mkdirat";
 	r = mkdir_step(dir, dst_at);
 	if (r == 0) {
-		tree->staged = true;
+		if (!dir->parent)
+			tree->staged = true;
 		*ret_call = "openat";
 		r = open_step(dir, src_at, dst_at, false, &src_fd, &dst_fd);
 	}

@@ -52,6 +52,8 @@ static void end_group(struct tree_group *group)
 	for (unsigned i = 0; i < group->n_files; i++)
 		tree_file_finish(tree_batch_dir(batch)->tree, tree_batch_dir(batch),
 				 &group->files[i], worker);
+	/* Not before: the buffers bound how many groups have files open. */
+	worker_put_chunk(worker, group->chunk);
 	free(group);
 	tree_batch_unref(batch);
 }
@@ -103,7 +105,6 @@ static void complete_group(struct tree_group *group)
 	struct tree_job *tree = tree_batch_dir(group->batch)->tree;
 	bool stopping = tree_is_stopping(tree) || tree_adopt(tree, group->worker) < 0;
 
-	worker_put_chunk(group->worker, TAKE_PTR(group->chunk));
 	for (unsigned i = 0; i < group->n_files && !stopping; i++) {
 		struct tree_file *file = &group->files[i];
 
