@@ -32,8 +32,8 @@ static void find_cpus(struct engine *engine)
 }
 
 /*
- * A quarter of the descriptors that the process may have is for small files: each worker may have a
- * group a buffer, two descriptors a file.
+ * A quarter of the descriptors that the process may have is for small files (each worker may have a
+ * group a buffer, two descriptors a file), an eighth for directories (two each).
  */
 static void budget_files(struct engine *engine)
 {
@@ -41,10 +41,13 @@ static void budget_files(struct engine *engine)
 	struct rlimit limit;
 
 	engine->group_files = TREE_GROUP_FILES;
+	engine->dirs_open = TREE_DIRS_OPEN_MAX;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return;
-	engine->group_files = (unsigned)MAX(
-		MIN(limit.rlim_cur / 4 / 2 / groups, (rlim_t)TREE_GROUP_FILES), (rlim_t)1);
+	if (limit.rlim_cur / 8 / groups < TREE_GROUP_FILES)
+		engine->group_files = (unsigned)MAX(limit.rlim_cur / 8 / groups, (rlim_t)1);
+	if (limit.rlim_cur / 16 < TREE_DIRS_OPEN_MAX)
+		engine->dirs_open = (unsigned)MAX(limit.rlim_cur / 16, (rlim_t)2);
 }
 
 int engine_new(const struct engine_options *options, struct engine **ret)

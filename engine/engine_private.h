@@ -24,6 +24,7 @@ struct engine {
 	struct engine_options options; /* defaults filled in */
 	cpu_set_t cpus;		       /* those the process may use */
 	unsigned n_cpus;
+	unsigned dirs_open;   /* directories that a tree copy keeps open */
 	unsigned group_files; /* small files that a group has open at once */
 
 	struct dispatcher dispatcher;

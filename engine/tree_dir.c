@@ -233,7 +233,9 @@ static void set_open(struct tree_dir *dir, int src_fd, int dst_fd)
 		dir->src_fd = src_fd;
 		dir->dst_fd = dst_fd;
 		tree->n_open++;
-		victim = tree->n_open > TREE_DIRS_OPEN_MAX ? TAILQ_FIRST(&tree->idle_dirs) : NULL;
+		victim = tree->n_open > tree->job.engine->dirs_open ?
+				 TAILQ_FIRST(&tree->idle_dirs) :
+				 NULL;
 		if (victim)
 			close_locked(victim, &close_src, &close_dst);
 	} else { /* another thread was faster */
