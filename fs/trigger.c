@@ -384,15 +384,14 @@ static int split(struct session *session, struct inode *inode, int src_fd, char 
 	return 0;
 }
 
-static int find_place(struct session *session, fuse_req_t req, struct cred *cred,
-		      const char *directory, struct place *place)
+static int find_place(struct session *session, struct cred *cred, const char *directory,
+		      struct place *place)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	struct cred_thread *own;
 	struct stat st;
 	int r;
 
-	(void)req;
 	r = caller_thread(session, &own);
 	if (r < 0)
 		return r;
@@ -461,7 +460,7 @@ static int read_order(struct session *session, fuse_req_t req, const char *value
 		(void)snprintf(reason, CONTROL_REASON_MAX, "the caller's groups cannot be read");
 		return r;
 	}
-	return find_place(session, req, order->cred, directory, &order->place);
+	return find_place(session, order->cred, directory, &order->place);
 }
 
 /* From here on tree_done() or watch() answers. */
