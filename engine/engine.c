@@ -3,7 +3,7 @@
  * engine.c - lifecycle, options and counters of the engine.
  *
  * Map of the module: engine.h is the contract; job.c the life of a request; file_copy.c copies one
- * range (reflink.c, planner.c, region.c below it) and tree.c a tree; dispatcher.c hands their tasks
+ * range (file_plan.c, reflink.c, planner.c, route.c, region.c, offload.c below it) and tree.c a tree; dispatcher.c hands their tasks
  * to worker.c, whose slots (slot.c) a method performs (io_ring.c, io_sync.c). docs/ARCHITECTURE.md
  * follows one copy through them.
  */
@@ -66,6 +66,7 @@ int engine_new(const struct engine_options *options, struct engine **ret)
 	r = dispatcher_init(&engine->dispatcher, engine, engine->options.workers);
 	if (r < 0)
 		return r;
+	offload_init(&engine->offload, engine);
 	pair_table_init(&engine->pairs);
 	TAILQ_INIT(&engine->running);
 	pthread_mutex_init(&engine->lock, NULL); /* never fails with default attributes */
@@ -92,6 +93,7 @@ void engine_free(struct engine *engine)
 	if (!engine)
 		return;
 	engine_drain(engine);
+	offload_destroy(&engine->offload); /* first: its threads queue tasks */
 	dispatcher_destroy(&engine->dispatcher);
 	pair_table_destroy(&engine->pairs);
 	pthread_cond_destroy(&engine->none_running);
@@ -104,6 +106,8 @@ const char *copy_way_name(enum copy_way way)
 	switch (way) {
 	case COPY_WAY_CLONE:
 		return "clone";
+	case COPY_WAY_OFFLOAD:
+		return "offload";
 	case COPY_WAY_RING:
 		return "ring";
 	case COPY_WAY_SYNC:
@@ -140,6 +144,9 @@ void engine_get_stats(const struct engine *engine, struct engine_stats *ret)
 		.jobs_failed = __atomic_load_n(&engine->jobs_failed, __ATOMIC_RELAXED),
 		.jobs_cancelled = __atomic_load_n(&engine->jobs_cancelled, __ATOMIC_RELAXED),
 		.files = __atomic_load_n(&engine->files, __ATOMIC_RELAXED),
+		.direct_reads = __atomic_load_n(&engine->direct_reads, __ATOMIC_RELAXED),
+		.direct_writes = __atomic_load_n(&engine->direct_writes, __ATOMIC_RELAXED),
+		.uncached_writes = __atomic_load_n(&engine->uncached_writes, __ATOMIC_RELAXED),
 		.io_uring_enters = __atomic_load_n(&engine->io_uring_enters, __ATOMIC_RELAXED),
 		.workers = __atomic_load_n(&engine->dispatcher.n_workers, __ATOMIC_RELAXED),
 		.io = method ? method->name : "none yet",

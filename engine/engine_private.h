@@ -5,7 +5,7 @@
  * Lock order, outermost first (no lock is held across a system call, a callback or a reply):
  *	file_copy::lock, tree locks	one file's regions; one tree's books
  *	engine::lock			the list of running jobs
- *	pair_table::lock, dispatcher::lock	leaves
+ *	pair_table::lock, dispatcher::lock, offload::lock	leaves
  */
 #ifndef ENGINE_PRIVATE_H
 #define ENGINE_PRIVATE_H
@@ -17,6 +17,7 @@
 #include "dispatcher.h"
 #include "io_method.h"
 #include "job.h"
+#include "offload.h"
 #include "pair.h"
 
 struct engine {
@@ -28,6 +29,7 @@ struct engine {
 	unsigned group_files; /* small files that a group has open at once */
 
 	struct dispatcher dispatcher;
+	struct offload offload;
 	struct pair_table pairs;
 
 	pthread_mutex_t lock;
@@ -45,6 +47,9 @@ struct engine {
 	uint64_t jobs_failed;
 	uint64_t jobs_cancelled;
 	uint64_t files;
+	uint64_t direct_reads; /* bytes */
+	uint64_t direct_writes;
+	uint64_t uncached_writes;
 	uint64_t ways[COPY_WAY_COUNT];
 	uint64_t bytes[COPY_WAY_COUNT];
 };

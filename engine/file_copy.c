@@ -12,23 +12,16 @@
 #include "file_copy.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <linux/magic.h>
+#include <inttypes.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 
 #include "arsync/base.h"
 #include "engine_private.h"
+#include "file_plan.h"
 #include "job.h"
-#include "reflink.h"
+#include "offload.h"
 #include "worker.h"
-
-#define XFS_SUPER_MAGIC 0x58465342 /* linux/magic.h of older headers lacks it */
-
-#define REGION_FIRST_BLOCKS 4 /* length of a region before anything was learned */
-
-/* Below this a second worker costs more than it brings. */
-#define PARALLEL_MIN (8 * MIB)
 
 /* Regions in the list, holes and those that wait for an earlier one included. */
 #define REGIONS_LISTED_MAX 256
@@ -39,7 +32,12 @@ void file_copy_init(struct file_copy *copy, const struct file_copy_spec *spec)
 {
 	uint64_t now;
 
-	*copy = (struct file_copy){ .spec = *spec, .limit = UINT64_MAX };
+	*copy = (struct file_copy){
+		.spec = *spec,
+		.why_not_cloned = "not asked",
+		.route = { .direct_src_fd = -1, .direct_dst_fd = -1 },
+		.limit = UINT64_MAX,
+	};
 	TAILQ_INIT(&copy->regions);
 	pthread_mutex_init(&copy->lock, NULL); /* never fails with default attributes */
 	if (spec->answer_within_ms == 0)
@@ -52,12 +50,8 @@ void file_copy_init(struct file_copy *copy, const struct file_copy_spec *spec)
 void file_copy_destroy(struct file_copy *copy)
 {
 	assert(TAILQ_EMPTY(&copy->regions));
+	route_destroy(&copy->route);
 	pthread_mutex_destroy(&copy->lock);
-}
-
-static const struct engine_options *options(const struct file_copy *copy)
-{
-	return &copy->spec.job->engine->options;
 }
 
 static bool is_late(const struct file_copy *copy)
@@ -69,7 +63,7 @@ static bool is_late(const struct file_copy *copy)
  * Between pieces of a clone, and before new regions: is it enough? Never before something was
  * copied.
  */
-static bool want_stop(void *userdata)
+bool file_copy_want_stop(void *userdata)
 {
 	const struct file_copy *copy = userdata;
 
@@ -137,6 +131,36 @@ static int set_size(struct file_copy *copy)
 	return r;
 }
 
+static void count_route(const struct file_copy *copy)
+{
+	struct engine *engine = copy->spec.job->engine;
+	const struct route *route = &copy->route;
+
+	__atomic_add_fetch(&engine->direct_reads, route->direct_reads, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&engine->direct_writes, route->direct_writes, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&engine->uncached_writes, route->uncached_writes, __ATOMIC_RELAXED);
+}
+
+/* Which way it went, and why. */
+static void log_copy(const struct file_copy *copy)
+{
+	const struct log *log = copy->spec.job->engine->options.log;
+	const uint64_t *by = copy->bytes_by_way;
+	char why[ROUTE_REASON_MAX];
+
+	if (!log_wants(log, LOG_LEVEL_DEBUG))
+		return;
+	route_reason(&copy->route, why);
+	log_debug(log,
+		  "copied %" PRIu64 " of %" PRIu64 " bytes: %" PRIu64 " cloned (%s), %" PRIu64
+		  " by the file system, %" PRIu64 " read and written (%s), %" PRIu64
+		  " of holes%s%s",
+		  copy->prefix, copy->spec.length, by[COPY_WAY_CLONE], copy->why_not_cloned,
+		  by[COPY_WAY_OFFLOAD], by[COPY_WAY_RING] + by[COPY_WAY_SYNC], why,
+		  by[COPY_WAY_HOLE], copy->error ? ": " : "",
+		  copy->error ? strerror(-copy->error) : "");
+}
+
 static void finish(struct file_copy *copy, struct worker *worker)
 {
 	struct slot_fsync sync = {
@@ -148,8 +172,13 @@ static void finish(struct file_copy *copy, struct worker *worker)
 	struct engine *engine = copy->spec.job->engine;
 	int r = cred_adopt(&worker->cred, copy->spec.job->cred);
 
-	if (copy->pair.used)
+	if (copy->pair.used) {
+		if (copy->route.options)
+			route_learned(&copy->route, &copy->pair);
 		pair_put(&engine->pairs, &copy->pair);
+	}
+	count_route(copy);
+	log_copy(copy);
 	if (r == 0)
 		r = set_size(copy);
 	if (r < 0) {
@@ -186,67 +215,6 @@ static void consume_locked(struct file_copy *copy)
 	}
 }
 
-/*
- * Zeros where the destination has data and the source has none. -EOPNOTSUPP: write zeros instead.
- */
-static int keep_hole(struct file_copy *copy, const struct extent *hole, uint64_t dst_offset)
-{
-	uint64_t end = MIN(dst_offset + hole->length, copy->dst_size);
-
-	if (dst_offset >= end)
-		return 0;
-	if (RETRY_EINTR(fallocate(copy->spec.dst_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				  (off_t)dst_offset, (off_t)(end - dst_offset))) == 0)
-		return 0;
-	return errno == ENOSYS || errno == EINVAL ? -EOPNOTSUPP : negative_errno();
-}
-
-/* Advisory: what is wrong shows when it is written. */
-static void preallocate(struct file_copy *copy, uint64_t offset, uint64_t length)
-{
-	if (!copy->preallocate || offset + length <= copy->dst_size)
-		return;
-	if (fallocate(copy->spec.dst_fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
-		copy->preallocated_end = offset + length;
-	else
-		copy->preallocate = false;
-}
-
-/* The next region, or NULL with *ret_error 0 when all is planned. */
-static struct region *plan_region(struct file_copy *copy, int *ret_error)
-{
-	const struct file_copy_spec *spec = &copy->spec;
-	struct region *region;
-	struct extent extent;
-	uint64_t dst_offset;
-	int r;
-
-	r = planner_next(&copy->planner, copy->region_length, &extent);
-	*ret_error = MIN(r, 0);
-	if (r <= 0)
-		return NULL;
-	dst_offset = spec->dst_offset + (extent.offset - spec->src_offset);
-	if (extent.is_hole) {
-		r = keep_hole(copy, &extent, dst_offset);
-		if (r == -EOPNOTSUPP) {
-			planner_hole_as_data(&copy->planner, &extent);
-			return plan_region(copy, ret_error); /* data now: goes one deep */
-		}
-		*ret_error = r;
-		if (r < 0)
-			return NULL;
-	} else {
-		preallocate(copy, dst_offset, extent.length);
-	}
-	region = extent.is_hole ? region_new_hole(copy, extent.offset, dst_offset, extent.length) :
-				  region_new(copy, extent.offset, dst_offset, extent.length);
-	if (!region)
-		*ret_error = -ENOMEM;
-	else
-		region->is_first = extent.offset == spec->src_offset;
-	return region;
-}
-
 /* Adds a region to the list's end, or with NULL ends the planning. */
 static void add_locked(struct file_copy *copy, struct region *region, int error)
 {
@@ -267,11 +235,21 @@ static void add_locked(struct file_copy *copy, struct region *region, int error)
 	copy->highest = MAX(copy->highest, region->dst_offset + region->length);
 }
 
+/* To the offload's threads, or, where there are none, to the workers. */
 static void push_region(struct file_copy *copy, struct region *region, struct worker *worker)
 {
-	int r = job_push(copy->spec.job, &region->task,
-			 copy->spec.push_first ? PUSH_FIRST : PUSH_LAST, worker);
+	int r;
 
+	if (region->choice.offload) {
+		worker_be_daemon(worker); /* a thread is born with its creator's identity */
+		r = offload_push(&copy->spec.job->engine->offload, region);
+		worker_be_again(worker);
+		if (r == 0)
+			return;
+		region->error = -EOPNOTSUPP; /* its task takes it back */
+	}
+	r = job_push(copy->spec.job, &region->task, copy->spec.push_first ? PUSH_FIRST : PUSH_LAST,
+		     worker);
 	/* There is a worker, the calling one, so it cannot be that none could be started. */
 	assert(r == 0);
 	(void)r;
@@ -308,7 +286,7 @@ static void plan_locked(struct file_copy *copy, struct worker *worker)
 		copy->region_length = copy->pair.region_length;
 		pthread_mutex_unlock(&copy->lock);
 		error = cred_adopt(&worker->cred, copy->spec.job->cred);
-		region = error < 0 ? NULL : plan_region(copy, &error);
+		region = error < 0 ? NULL : file_plan_next(copy, &error);
 		pthread_mutex_lock(&copy->lock);
 		add_locked(copy, region, error);
 		if (region && !region->is_hole) {
@@ -347,12 +325,6 @@ static void advance_locked(struct file_copy *copy, struct worker *worker)
 		finish(copy, worker);
 }
 
-void file_copy_fds(const struct file_copy *copy, int *ret_src_fd, int *ret_dst_fd)
-{
-	*ret_src_fd = copy->spec.src_fd;
-	*ret_dst_fd = copy->spec.dst_fd;
-}
-
 void file_copy_limit(struct file_copy *copy, uint64_t src_offset)
 {
 	uint64_t limit = __atomic_load_n(&copy->limit, __ATOMIC_RELAXED);
@@ -363,17 +335,30 @@ void file_copy_limit(struct file_copy *copy, uint64_t src_offset)
 		;
 }
 
+/* Books what was copied of a region, by the ways it was. */
+static void book_region_locked(struct file_copy *copy, const struct region *region,
+			       enum copy_way way)
+{
+	struct engine *engine = copy->spec.job->engine;
+	uint64_t rest = region_prefix(region) - region->front;
+
+	if (region->front > 0) {
+		copy->bytes_by_way[COPY_WAY_OFFLOAD] += region->front;
+		engine_count(engine, COPY_WAY_OFFLOAD, region->front);
+	}
+	if (!region->choice.offload) {
+		copy->bytes_by_way[way] += rest;
+		engine_count(engine, way, rest);
+	}
+}
+
 void file_copy_region_ended(struct file_copy *copy, struct region *region, struct worker *worker)
 {
-	enum copy_way way = worker->method->way;
-	uint64_t bytes = region_prefix(region);
-
-	engine_count(copy->spec.job->engine, way, bytes);
 	pthread_mutex_lock(&copy->lock);
 	region->state = REGION_ENDED;
-	copy->bytes_by_way[way] += bytes;
+	book_region_locked(copy, region, worker->method->way);
 	copy->n_running--;
-	pair_learn(&copy->pair, region->length, region->block_size,
+	pair_learn(&copy->pair, region->length, copy->spec.job->engine->options.block_size,
 		   region->ended_ns - region->started_ns);
 	if (copy->planning) {
 		copy->again = true;
@@ -384,104 +369,13 @@ void file_copy_region_ended(struct file_copy *copy, struct region *region, struc
 	advance_locked(copy, worker); /* unlocks */
 }
 
-/* The top of the ladder. 0: go on with what is left; -errno: the copy has failed. */
-static int clone_front(struct file_copy *copy, const struct stat *src, uint64_t block_size)
-{
-	const struct reflink reflink = {
-		.src_fd = copy->spec.src_fd,
-		.dst_fd = copy->spec.dst_fd,
-		.src_offset = copy->spec.src_offset,
-		.dst_offset = copy->spec.dst_offset,
-		.length = copy->spec.length,
-		.src_size = (uint64_t)src->st_size,
-		.block_size = block_size,
-	};
-	enum engine_reflink policy = options(copy)->reflink;
-	uint64_t cloned = 0;
-	int r;
-
-	if (policy == ENGINE_REFLINK_NEVER)
-		return 0;
-	r = copy->pair.no_clone ? -EOPNOTSUPP : reflink_range(&reflink, want_stop, copy, &cloned);
-	copy->prefix = cloned;
-	if (cloned > 0) {
-		copy->bytes_by_way[COPY_WAY_CLONE] = cloned;
-		copy->highest = copy->spec.dst_offset + cloned;
-		job_add_bytes(copy->spec.job, cloned);
-		engine_count(copy->spec.job->engine, COPY_WAY_CLONE, cloned);
-	}
-	if (r == -EOPNOTSUPP)
-		copy->pair.no_clone = true;
-	if (policy == ENGINE_REFLINK_ALWAYS && cloned < copy->spec.length && !want_stop(copy))
-		return r < 0 ? r : -EINVAL;
-	return r == -EOPNOTSUPP || r == -EINVAL ? 0 : r;
-}
-
-static unsigned regions_at_once(const struct file_copy *copy, uint64_t left)
-{
-	const struct engine_options *o = options(copy);
-	unsigned n = 1;
-
-	if (o->depth != ENGINE_DEPTH_AUTO)
-		return 1U << o->depth;
-	if (left < PARALLEL_MIN)
-		return 1;
-	while (n < 2 * o->workers && n < 1U << ENGINE_DEPTH_MAX)
-		n *= 2;
-	return n;
-}
-
-/*
- * tmpfs looks for a hole page by page (32 ms a GiB), but its count of blocks is exact. Others map
- * extents, and may count blocks beyond the end of file (XFS preallocates there).
- */
-static bool is_dense(int fd, const struct stat *st)
-{
-	struct statfs fs;
-
-	return (uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size && fstatfs(fd, &fs) == 0 &&
-	       fs.f_type == TMPFS_MAGIC;
-}
-
-/* Sets up what the planning needs; the front may have been cloned already. */
-static int prepare(struct file_copy *copy)
-{
-	struct file_copy_spec *spec = &copy->spec;
-	uint32_t block = options(copy)->block_size;
-	struct statfs fs;
-	struct stat src, dst;
-	uint64_t from;
-	int r;
-
-	if (fstat(spec->src_fd, &src) < 0 || fstat(spec->dst_fd, &dst) < 0 ||
-	    fstatfs(spec->dst_fd, &fs) < 0)
-		return negative_errno();
-	copy->dst_size = (uint64_t)dst.st_size;
-	if (spec->src_offset >= (uint64_t)src.st_size)
-		spec->length = 0;
-	else
-		spec->length = MIN(spec->length, (uint64_t)src.st_size - spec->src_offset);
-	copy->pair = pair_get(&spec->job->engine->pairs, src.st_dev, dst.st_dev);
-	r = clone_front(copy, &src, (uint64_t)fs.f_bsize);
-	if (r < 0)
-		return r;
-	from = spec->src_offset + copy->prefix;
-	planner_init(&copy->planner, spec->src_fd, from, spec->src_offset + spec->length,
-		     is_dense(spec->src_fd, &src));
-	copy->max_regions = regions_at_once(copy, spec->length - copy->prefix);
-	copy->preallocate = fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC;
-	if (copy->pair.region_length == 0 || copy->pair.region_length % block != 0)
-		copy->pair.region_length = (uint64_t)block * REGION_FIRST_BLOCKS;
-	return 0;
-}
-
 void file_copy_start(struct file_copy *copy, struct worker *worker)
 {
 	int r = cred_adopt(&worker->cred, copy->spec.job->cred);
 
 	if (r == 0 && !job_is_cancelled(copy->spec.job))
-		r = prepare(copy);
-	if (r < 0 || want_stop(copy) || copy->prefix >= copy->spec.length) {
+		r = file_plan_begin(copy);
+	if (r < 0 || file_copy_want_stop(copy) || copy->prefix >= copy->spec.length) {
 		copy->error = r;
 		finish(copy, worker);
 		return;

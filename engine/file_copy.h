@@ -3,7 +3,8 @@
  * file_copy.h - one range of one file to another, by the cheapest way there is.
  *
  * The ladder: clone the range (reflink.c); what is left is mapped into holes and data (planner.c),
- * cut into regions, of which 2^depth are worked on at once (region.c). The outcome is the
+ * cut into regions, of which 2^depth are worked on at once (file_plan.c, region.c), each on the
+ * route that suits it (route.c). The outcome is the
  * contiguous prefix that was copied; what lies beyond it in the destination is cut off again if the
  * copy had made the file longer.
  *
@@ -24,6 +25,7 @@
 #include "pair.h"
 #include "planner.h"
 #include "region.h"
+#include "route.h"
 
 struct file_copy;
 struct job;
@@ -57,16 +59,21 @@ struct file_copy {
 		spec; /* set once; length is clipped to the source by file_copy_start() */
 
 	/* set by file_copy_start(), before anybody else looks */
-	unsigned max_regions;	/* data regions at once */
-	uint64_t soft_limit_ns; /* no further region is planned; 0: no limit */
-	uint64_t hard_limit_ns; /* no further block is started */
-	uint64_t dst_size;	/* before the copy */
-	bool preallocate;	/* the destination's file system gains by it */
+	unsigned max_regions; /* data regions at once; 1 when space gets tight */
+	uint32_t stride; /* that one slot copies of a region, at most; a multiple of the blocks */
+	uint64_t soft_limit_ns;	    /* no further region is planned; 0: no limit */
+	uint64_t hard_limit_ns;	    /* no further block is started */
+	uint64_t dst_size;	    /* before the copy */
+	const char *why_not_cloned; /* for the log */
+	struct route route;
 
 	/* the thread that set planning */
 	struct planner planner;
 	uint64_t region_length;	   /* of the next region */
 	uint64_t preallocated_end; /* destination offset; 0: nothing */
+	bool preallocate_growth;   /* beyond dst_size: the file system gains by it */
+	bool preallocate_inside;   /* within: the destination has holes */
+	bool is_tight;		   /* there is no more space: one region of one block at a time */
 
 	pthread_mutex_t lock;
 	/* protected by lock */
@@ -96,8 +103,9 @@ void file_copy_destroy(struct file_copy *copy);
 /** Begins, on @worker's thread; done() may be called before it returns. */
 void file_copy_start(struct file_copy *copy, struct worker *worker);
 
-/** For regions: the files to copy between. */
-void file_copy_fds(const struct file_copy *copy, int *ret_src_fd, int *ret_dst_fd);
+/** Is it enough? Never before something was copied. @copy is a file_copy: for reflink_range(). */
+bool file_copy_want_stop(void *copy);
+
 /** For regions: a block failed or met the end of file at this source offset. */
 void file_copy_limit(struct file_copy *copy, uint64_t src_offset);
 /** For regions: nothing is in flight and nothing more will be. */

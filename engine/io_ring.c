@@ -2,9 +2,11 @@
 /*
  * io_ring.c - the io_uring method: one ring a worker, made inside the worker's thread.
  *
- *  - A read and its write are linked: one submission, and one completion, because a read that
- *    succeeds in full posts none (IOSQE_CQE_SKIP_SUCCESS). When it falls short the kernel drops the
- *    linked write without a completion and posts the read's (io_fail_links() in the kernel).
+ *  - The reads and writes of a slot's blocks are linked: one submission, and one completion, because
+ *    all but the last post none when they succeed in full (IOSQE_CQE_SKIP_SUCCESS). When one falls
+ *    short the kernel posts its completion and drops what is linked behind it without any
+ *    (io_fail_links() in the kernel). Where the kernel hands a link to a thread of its own, as it
+ *    does for buffered writes to ext4, the rest of it stays there.
  *  - The wake-up eventfd is read through the ring, so that there is one place to wait.
  *  - SINGLE_ISSUER and DEFER_TASKRUN: completions run when this thread asks for them, not as
  *    interruptions; kernels before 6.1 lack them and get a plain ring.
@@ -23,11 +25,19 @@
 
 #define RING_ENTRIES 256
 
-/* io_uring_sqe::user_data: a slot with one of these in its lowest bits, or the wake-up. */
+/*
+ * io_uring_sqe::user_data: 0 for the wake-up, or a slot, which leaves the lowest bits free: one of
+ * these and the number of the block.
+ */
 #define USER_DATA_WAKE UINT64_C(0)
-#define USER_DATA_READ UINT64_C(1)    /* a read that fell short */
-#define USER_DATA_FAILURE UINT64_C(2) /* the operation could not be queued: io_slot::read_result */
-#define USER_DATA_BITS UINT64_C(3)
+#define USER_DATA_WRITE UINT64_C(0)
+#define USER_DATA_READ UINT64_C(1)    /* one that fell short */
+#define USER_DATA_FAILURE UINT64_C(2) /* it could not be queued: io_slot::queue_error */
+#define USER_DATA_KIND UINT64_C(3)
+#define USER_DATA_BLOCK_SHIFT 2
+#define USER_DATA_BITS (SLOT_ALIGNMENT - 1)
+static_assert(SLOT_BLOCKS_MAX << USER_DATA_BLOCK_SHIFT <= SLOT_ALIGNMENT, "no room for the block");
+static_assert(2 * SLOT_BLOCKS_MAX <= RING_ENTRIES, "a slot's link must fit");
 
 #define PERSONALITIES_MAX 8 /* identities that a ring remembers; others are registered anew */
 
@@ -94,6 +104,21 @@ static int init_ring(struct io *io, unsigned n_slots)
 	return 0;
 }
 
+static void submit(struct io *io)
+{
+	int r;
+
+	do {
+		count_enter(io);
+		r = io_uring_submit(&io->ring);
+	} while (r == -EINTR || r == -EAGAIN);
+	/*
+	 * The ring is ours alone and no larger than its completion queue: nothing else can go
+	 * wrong.
+	 */
+	assert(r >= 0 || r == -EBUSY);
+}
+
 static int register_personality(struct io *io, struct cred *cred)
 {
 	struct personality *place = &io->personalities[io->next_victim++ % PERSONALITIES_MAX];
@@ -104,9 +129,12 @@ static int register_personality(struct io *io, struct cred *cred)
 	r = io_uring_register_personality(&io->ring);
 	if (r < 0)
 		return r;
-	/* What is in flight keeps the credentials it was submitted with. */
-	if (place->id > 0)
+	/* What is in flight keeps the credentials it was submitted with; what is queued does not. */
+	if (place->id > 0) {
+		if (io_uring_sq_ready(&io->ring) > 0)
+			submit(io);
 		(void)io_uring_unregister_personality(&io->ring, place->id);
+	}
 	cred_unref(place->cred);
 	*place = (struct personality){ cred_ref(cred), r };
 	return r;
@@ -175,21 +203,6 @@ static void ring_close(struct io *io)
 	free(io);
 }
 
-static void submit(struct io *io)
-{
-	int r;
-
-	do {
-		count_enter(io);
-		r = io_uring_submit(&io->ring);
-	} while (r == -EINTR || r == -EAGAIN);
-	/*
-	 * The ring is ours alone and no larger than its completion queue: nothing else can go
-	 * wrong.
-	 */
-	assert(r >= 0 || r == -EBUSY);
-}
-
 /* Makes room for @n entries that must go in one submission. */
 static void reserve_entries(struct io *io, unsigned n)
 {
@@ -205,39 +218,72 @@ static void set_file(struct io_uring_sqe *sqe, int fixed)
 	sqe->flags |= IOSQE_FIXED_FILE;
 }
 
-static void queue_read(struct io *io, struct io_slot *slot, int identity)
+static uint64_t user_data(const struct io_slot *slot, uint64_t kind, unsigned block)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
-	uint8_t *buffer = slot->buffer + slot->filled;
-	uint32_t length = slot->length - slot->filled;
-	uint64_t offset = slot->src_offset + slot->filled;
-
-	if (slot->chunk->fixed >= 0)
-		io_uring_prep_read_fixed(sqe, slot->src_fd, buffer, length, offset,
-					 slot->chunk->fixed);
-	else
-		io_uring_prep_read(sqe, slot->src_fd, buffer, length, offset);
-	set_file(sqe, slot->src_fixed);
-	sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-	sqe->personality = (uint16_t)identity;
-	sqe->user_data = (uintptr_t)slot | USER_DATA_READ;
+	return (uintptr_t)slot | kind | block << USER_DATA_BLOCK_SHIFT;
 }
 
-static void queue_write(struct io *io, struct io_slot *slot, uint32_t filled, int identity)
+/* Reads @length bytes at @at of the slot's range into its buffer. */
+static struct io_uring_sqe *queue_read(struct io *io, const struct io_slot *slot, uint32_t at,
+				       uint32_t length)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
-	uint8_t *buffer = slot->buffer + slot->flushed;
-	uint32_t length = filled - slot->flushed;
-	uint64_t offset = slot->dst_offset + slot->flushed;
+	uint64_t offset = slot->src_offset + at;
 
 	if (slot->chunk->fixed >= 0)
-		io_uring_prep_write_fixed(sqe, slot->dst_fd, buffer, length, offset,
-					  slot->chunk->fixed);
+		io_uring_prep_read_fixed(sqe, slot_src_fd(slot), slot->buffer, length, offset,
+					 slot->chunk->fixed);
 	else
-		io_uring_prep_write(sqe, slot->dst_fd, buffer, length, offset);
+		io_uring_prep_read(sqe, slot_src_fd(slot), slot->buffer, length, offset);
+	set_file(sqe, slot->src_fixed);
+	return sqe;
+}
+
+/* Writes @length bytes of the buffer from @from on to @at of the slot's range. */
+static struct io_uring_sqe *queue_write(struct io *io, const struct io_slot *slot, uint32_t at,
+					uint32_t from, uint32_t length)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
+	uint64_t offset = slot->dst_offset + at;
+
+	if (slot->chunk->fixed >= 0)
+		io_uring_prep_write_fixed(sqe, slot_dst_fd(slot), slot->buffer + from, length,
+					  offset, slot->chunk->fixed);
+	else
+		io_uring_prep_write(sqe, slot_dst_fd(slot), slot->buffer + from, length, offset);
+	sqe->rw_flags = slot_write_flags(slot);
 	set_file(sqe, slot->dst_fixed);
+	return sqe;
+}
+
+/* One link of reads and writes; only the last of them posts a completion when all goes well. */
+static void queue_copy(struct io *io, const struct io_slot *slot, int identity)
+{
+	struct io_uring_sqe *sqe = NULL;
+	uint32_t length;
+	unsigned block = 0;
+
+	for (uint32_t at = slot->copied; at < slot->length; at += length, block++) {
+		if (sqe)
+			sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+		length = slot_block(slot, at);
+		sqe = queue_read(io, slot, at, length);
+		sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+		sqe->personality = (uint16_t)identity;
+		sqe->user_data = user_data(slot, USER_DATA_READ, block);
+		sqe = queue_write(io, slot, at, 0, length);
+		sqe->personality = (uint16_t)identity;
+		sqe->user_data = user_data(slot, USER_DATA_WRITE, block);
+	}
+}
+
+static void queue_rest(struct io *io, const struct io_slot *slot, int identity)
+{
+	struct io_uring_sqe *sqe =
+		queue_write(io, slot, slot->copied, slot->written_at, slot->unwritten);
+
 	sqe->personality = (uint16_t)identity;
-	sqe->user_data = (uintptr_t)slot;
+	sqe->user_data = user_data(slot, USER_DATA_WRITE, 0);
 }
 
 static void queue_fsync(struct io *io, struct io_slot *slot, int identity)
@@ -254,11 +300,11 @@ static void queue_failure(struct io *io, struct io_slot *slot, int error)
 {
 	struct io_uring_sqe *sqe;
 
-	slot->read_result = error;
+	slot->queue_error = error;
 	reserve_entries(io, 1);
 	sqe = io_uring_get_sqe(&io->ring);
 	io_uring_prep_nop(sqe);
-	sqe->user_data = (uintptr_t)slot | USER_DATA_FAILURE;
+	sqe->user_data = user_data(slot, USER_DATA_FAILURE, 0);
 }
 
 static void ring_queue(struct io *io, struct io_slot *slot, enum slot_action action)
@@ -269,14 +315,14 @@ static void ring_queue(struct io *io, struct io_slot *slot, enum slot_action act
 		queue_failure(io, slot, identity);
 		return;
 	}
-	reserve_entries(io, 2); /* a link must not be cut by a submission */
+	/* A link must not be cut by a submission. */
+	reserve_entries(io, action == SLOT_ACTION_COPY ? 2 * slot_blocks(slot) : 1);
 	switch (action) {
-	case SLOT_ACTION_READ_WRITE:
-		queue_read(io, slot, identity);
-		queue_write(io, slot, slot->length, identity);
+	case SLOT_ACTION_COPY:
+		queue_copy(io, slot, identity);
 		break;
 	case SLOT_ACTION_WRITE:
-		queue_write(io, slot, slot->filled, identity);
+		queue_rest(io, slot, identity);
 		break;
 	case SLOT_ACTION_FSYNC:
 		queue_fsync(io, slot, identity);
@@ -300,23 +346,33 @@ static void arm_wake(struct io *io)
 	io->wake_armed = true;
 }
 
+/* What a completion says of its slot. */
+static struct slot_event decode(const struct io_slot *slot, const struct io_uring_cqe *cqe)
+{
+	uint64_t bits = cqe->user_data & USER_DATA_BITS;
+	struct slot_event event = {
+		.at = slot->copied + (uint32_t)(bits >> USER_DATA_BLOCK_SHIFT) * slot->block_size,
+		.result = cqe->res,
+	};
+
+	if ((bits & USER_DATA_KIND) == USER_DATA_FAILURE)
+		return slot_failure(slot, slot->queue_error);
+	event.operation = (bits & USER_DATA_KIND) == USER_DATA_READ ? SLOT_READ : SLOT_WRITE;
+	return event;
+}
+
 static void run_event(struct io *io, const struct io_uring_cqe *cqe)
 {
 	struct io_slot *slot = (struct io_slot *)(uintptr_t)(cqe->user_data & ~USER_DATA_BITS);
+	struct slot_event event;
 	enum slot_action action;
 
 	if (cqe->user_data == USER_DATA_WAKE) {
 		io->wake_armed = false;
 		return;
 	}
-	if (cqe->user_data & USER_DATA_READ) {
-		slot->read_result = cqe->res;
-		action = slot_event(slot, -ECANCELED);
-	} else if (cqe->user_data & USER_DATA_FAILURE) {
-		action = slot_event(slot, slot->read_result);
-	} else {
-		action = slot_event(slot, cqe->res);
-	}
+	event = decode(slot, cqe);
+	action = slot_event(slot, &event);
 	if (action != SLOT_ACTION_NONE)
 		ring_queue(io, slot, action);
 	else

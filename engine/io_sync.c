@@ -7,86 +7,124 @@
  */
 #include <assert.h>
 #include <poll.h>
+#include <sys/uio.h>
 
 #include "arsync/base.h"
 #include "io_method.h"
 
+/* An operation that was performed and whose event is still to come. */
+struct sync_result {
+	TAILQ_ENTRY(sync_result) link;
+	struct io_slot *slot;
+	struct slot_event event;
+};
+
 struct io {
 	int wake_fd;
 	struct cred_thread *thread;
-	/*
-	 * Completed operations, oldest first: linked through io_slot::link, which a busy slot does
-	 * not use.
-	 */
-	TAILQ_HEAD(sync_results, io_slot) results;
+	struct sync_result *memory;		       /* one a slot */
+	TAILQ_HEAD(sync_results, sync_result) results; /* oldest first */
+	struct sync_results unused;
 };
 
 static int sync_open(const struct io_params *params, struct io **ret)
 {
-	struct io *io = calloc(1, sizeof(*io));
+	_cleanup_free_ struct io *io = calloc(1, sizeof(*io));
 
 	if (!io)
 		return -ENOMEM;
 	io->wake_fd = params->wake_fd;
 	io->thread = params->thread;
 	TAILQ_INIT(&io->results);
+	TAILQ_INIT(&io->unused);
+	io->memory = calloc(params->n_slots, sizeof(*io->memory));
+	if (!io->memory)
+		return -ENOMEM;
+	for (unsigned i = 0; i < params->n_slots; i++)
+		TAILQ_INSERT_TAIL(&io->unused, &io->memory[i], link);
 	for (unsigned i = 0; i < params->n_chunks; i++)
 		params->chunks[i].fixed = -1;
-	*ret = io;
+	*ret = TAKE_PTR(io);
 	return 0;
 }
 
 static void sync_close(struct io *io)
 {
-	assert(!io || TAILQ_EMPTY(&io->results));
+	if (!io)
+		return;
+	assert(TAILQ_EMPTY(&io->results));
+	free(io->memory);
 	free(io);
 }
 
-static int write_buffer(const struct io_slot *slot, uint32_t filled)
+static int as_result(ssize_t n)
 {
-	ssize_t n = pwrite(slot->dst_fd, slot->buffer + slot->flushed, filled - slot->flushed,
-			   (off_t)(slot->dst_offset + slot->flushed));
-
 	return n < 0 ? negative_errno() : (int)n;
 }
 
-static int read_write(struct io_slot *slot)
+/* @length bytes of the buffer from @from on to @at of the slot's range. */
+static int write_buffer(const struct io_slot *slot, uint32_t from, uint32_t length, uint32_t at)
 {
-	ssize_t n = pread(slot->src_fd, slot->buffer + slot->filled, slot->length - slot->filled,
-			  (off_t)(slot->src_offset + slot->filled));
+	const struct iovec vector = { slot->buffer + from, length };
 
-	if (n < 0 || (uint32_t)n < slot->length - slot->filled) {
-		slot->read_result = n < 0 ? negative_errno() : (int)n;
-		return -ECANCELED;
-	}
-	return write_buffer(slot, slot->length);
+	return as_result(pwritev2(slot_dst_fd(slot), &vector, 1, (off_t)(slot->dst_offset + at),
+				  slot_write_flags(slot)));
 }
 
-static int perform(struct io_slot *slot, enum slot_action action)
+/* Block after block, up to the first operation that falls short. */
+static struct slot_event copy_blocks(const struct io_slot *slot)
 {
+	struct slot_event event = { .at = slot->copied };
+	uint32_t length;
+
+	for (;;) {
+		length = slot_block(slot, event.at);
+		event.operation = SLOT_READ;
+		event.result = as_result(pread(slot_src_fd(slot), slot->buffer, length,
+					       (off_t)(slot->src_offset + event.at)));
+		if (event.result < 0 || (uint32_t)event.result < length)
+			return event;
+		event.operation = SLOT_WRITE;
+		event.result = write_buffer(slot, 0, length, event.at);
+		if (event.result < 0 || (uint32_t)event.result < length ||
+		    event.at + length == slot->length)
+			return event;
+		event.at += length;
+	}
+}
+
+static struct slot_event perform(const struct io_slot *slot, enum slot_action action)
+{
+	struct slot_event event = { 0 };
+
 	switch (action) {
-	case SLOT_ACTION_READ_WRITE:
-		return read_write(slot);
+	case SLOT_ACTION_COPY:
+		return copy_blocks(slot);
 	case SLOT_ACTION_WRITE:
-		return write_buffer(slot, slot->filled);
+		event.operation = SLOT_WRITE;
+		event.result = write_buffer(slot, slot->written_at, slot->unwritten, slot->copied);
+		return event;
 	case SLOT_ACTION_FSYNC:
-		return fsync(slot->dst_fd) < 0 ? negative_errno() : 0;
+		event.operation = SLOT_FSYNC;
+		event.result = as_result(fsync(slot->dst_fd));
+		return event;
 	case SLOT_ACTION_NONE:
 		break;
 	}
 	assert(!"nothing to perform");
-	return -EINVAL;
+	return event;
 }
 
-/* The result waits in a field that the slot does not need until its event. */
 static void sync_queue(struct io *io, struct io_slot *slot, enum slot_action action)
 {
+	struct sync_result *result = TAILQ_FIRST(&io->unused);
 	int r = cred_adopt(io->thread, slot->cred);
 
-	if (r < 0)
-		slot->read_result = r; /* looked at only when the action began with a read */
-	slot->result = r < 0 ? r : perform(slot, action);
-	TAILQ_INSERT_TAIL(&io->results, slot, link);
+	assert(result);
+	TAILQ_REMOVE(&io->unused, result, link);
+	result->slot = slot;
+	result->event = r < 0 ? slot_failure(slot, r) : perform(slot, action);
+	TAILQ_INSERT_TAIL(&io->results, result, link);
 }
 
 static void wait_for_wake(int wake_fd)
@@ -104,6 +142,8 @@ static void wait_for_wake(int wake_fd)
 
 static void sync_wait(struct io *io)
 {
+	struct sync_result *result;
+	struct slot_event event;
 	struct io_slot *slot;
 	enum slot_action action;
 
@@ -112,12 +152,15 @@ static void sync_wait(struct io *io)
 		return;
 	}
 	/* Only what is there now: done() may queue more, which the worker's next turn reports. */
-	for (struct io_slot *last = TAILQ_LAST(&io->results, sync_results); last;) {
-		slot = TAILQ_FIRST(&io->results);
-		TAILQ_REMOVE(&io->results, slot, link);
-		if (slot == last)
+	for (struct sync_result *last = TAILQ_LAST(&io->results, sync_results); last;) {
+		result = TAILQ_FIRST(&io->results);
+		TAILQ_REMOVE(&io->results, result, link);
+		if (result == last)
 			last = NULL;
-		action = slot_event(slot, slot->result);
+		slot = result->slot;
+		event = result->event;
+		TAILQ_INSERT_HEAD(&io->unused, result, link);
+		action = slot_event(slot, &event);
 		if (action != SLOT_ACTION_NONE)
 			sync_queue(io, slot, action);
 		else

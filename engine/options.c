@@ -11,9 +11,9 @@
 #include "arsync/base.h"
 #include "engine_private.h"
 
-/* Measured on two cores; docs/ARCHITECTURE.md has the figures. */
-#define DEFAULT_QUEUE_DEPTH 2
-#define DEFAULT_BLOCK_SIZE (4 * 1024 * 1024)
+/* Measured on two cores; docs/BENCHMARKS.md has the figures. */
+#define DEFAULT_QUEUE_DEPTH 4
+#define DEFAULT_BLOCK_SIZE (1024 * 1024)
 
 #define BLOCK_ALIGNMENT 4096 /* pages, and what direct I/O may ask for */
 
@@ -169,6 +169,40 @@ static int set_reflink(struct engine_options *options, const char *value,
 	return 0;
 }
 
+static int set_offload(struct engine_options *options, const char *value,
+		       const struct complaint *complaint)
+{
+	static const struct choice choices[] = {
+		{ "auto", ENGINE_OFFLOAD_AUTO },
+		{ "always", ENGINE_OFFLOAD_ALWAYS },
+		{ "never", ENGINE_OFFLOAD_NEVER },
+		{ NULL, 0 },
+	};
+	int chosen = 0;
+
+	if (parse_choice(value, choices, &chosen) < 0)
+		return fail(complaint, "offload=%s: expected auto, always or never", value);
+	options->offload = (enum engine_offload)chosen;
+	return 0;
+}
+
+static int set_direct(struct engine_options *options, const char *value,
+		      const struct complaint *complaint)
+{
+	static const struct choice choices[] = {
+		{ "auto", ENGINE_DIRECT_AUTO },
+		{ "always", ENGINE_DIRECT_ALWAYS },
+		{ "never", ENGINE_DIRECT_NEVER },
+		{ NULL, 0 },
+	};
+	int chosen = 0;
+
+	if (parse_choice(value, choices, &chosen) < 0)
+		return fail(complaint, "direct=%s: expected auto, always or never", value);
+	options->direct = (enum engine_direct)chosen;
+	return 0;
+}
+
 static int set_io(struct engine_options *options, const char *value,
 		  const struct complaint *complaint)
 {
@@ -206,7 +240,8 @@ static int set_fsync(struct engine_options *options, const char *value,
 static const struct rule rules[] = {
 	{ "workers", set_workers },	  { "queue_depth", set_queue_depth },
 	{ "block_size", set_block_size }, { "depth", set_depth },
-	{ "reflink", set_reflink },	  { "io", set_io },
+	{ "reflink", set_reflink },	  { "offload", set_offload },
+	{ "direct", set_direct },	  { "io", set_io },
 	{ "fsync", set_fsync },
 };
 

@@ -61,7 +61,7 @@ void pair_put(struct pair_table *table, const struct pair *pair)
 
 void pair_learn(struct pair *pair, uint64_t length, uint32_t block, uint64_t took_ns)
 {
-	uint64_t longest = MIN(REGION_LENGTH_MAX, (uint64_t)block * REGION_BLOCKS_MAX);
+	uint64_t longest = MIN(REGION_LENGTH_MAX, (uint64_t)block * REGION_STRIDES_MAX);
 
 	if (length != pair->region_length)
 		return;

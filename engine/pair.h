@@ -2,7 +2,7 @@
 /*
  * pair.h - what was learned about copying from one file system to another.
  *
- * Learned once and kept for the engine's life: whether the pair can clone, and how long a region
+ * Learned once and kept for the engine's life: what the pair cannot do, and how long a region
  * may be so that it takes 15 to 60 ms. Values are hints: a race loses one lesson, never
  * data.
  */
@@ -21,6 +21,8 @@ struct pair {
 	dev_t dst_dev;
 	bool used;
 	bool no_clone;		/* FICLONERANGE is not supported */
+	bool no_offload;	/* nor a copy_file_range(2) that does more than copy pages */
+	bool no_uncached;	/* RWF_DONTCACHE is not supported */
 	uint64_t region_length; /* bytes; 0: not known yet */
 };
 

@@ -89,6 +89,12 @@ int planner_next(struct planner *planner, uint64_t max_data, struct extent *ret)
 	return 1;
 }
 
+void planner_give_back(struct planner *planner, uint64_t length)
+{
+	assert(length <= planner->position);
+	planner->position -= length;
+}
+
 void planner_hole_as_data(struct planner *planner, const struct extent *hole)
 {
 	assert(hole->is_hole && hole->offset + hole->length == planner->position);

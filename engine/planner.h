@@ -37,6 +37,9 @@ void planner_init(struct planner *planner, int src_fd, uint64_t offset, uint64_t
  */
 int planner_next(struct planner *planner, uint64_t max_data, struct extent *ret);
 
+/** Takes the last @length bytes of the last answer, which was data, back: they come again. */
+void planner_give_back(struct planner *planner, uint64_t length);
+
 /**
  * Takes @hole, the last answer, back and answers it as data next: the destination cannot keep it.
  */

@@ -18,7 +18,7 @@
 #define FIRST_PIECE (16 * MIB)
 #define QUICK_NS (20 * UINT64_C(1000000))
 
-/* The errors by which a pair of file systems says that it does not clone. */
+/* -EOPNOTSUPP: this pair of file systems does not clone; -EINVAL: not these files, or not here. */
 static int map_error(int error)
 {
 	switch (error) {
@@ -26,11 +26,12 @@ static int map_error(int error)
 	case -EXDEV:
 	case -ENOTTY:
 	case -ENOSYS:
+		return -EOPNOTSUPP;
 	case -EPERM:
 	case -EACCES:
 	case -EBADF:
 	case -ETXTBSY:
-		return -EOPNOTSUPP;
+		return -EINVAL;
 	default:
 		return error;
 	}

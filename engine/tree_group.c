@@ -126,10 +126,10 @@ static void file_done(struct io_slot *slot)
 	/* A source that became shorter meanwhile is copied as it is now. */
 	file->error = slot->error;
 	file->call = "io_uring read or write";
-	job_add_bytes(&tree->job, slot->flushed);
-	engine_count(tree->job.engine, group->worker->method->way, slot->flushed);
+	job_add_bytes(&tree->job, slot->copied);
+	engine_count(tree->job.engine, group->worker->method->way, slot->copied);
 	pthread_mutex_lock(&tree->lock);
-	tree->bytes_by_way[group->worker->method->way] += slot->flushed;
+	tree->bytes_by_way[group->worker->method->way] += slot->copied;
 	pthread_mutex_unlock(&tree->lock);
 	worker_put_slot(group->worker, slot);
 	if (--group->in_flight == 0)
@@ -151,6 +151,7 @@ void tree_group_start(struct tree_group *group)
 			.src_fixed = -1,
 			.dst_fixed = -1,
 			.length = (uint32_t)file->st.st_size,
+			.block_size = (uint32_t)file->st.st_size,
 			.buffer = group->chunk->memory + at,
 			.chunk = group->chunk,
 			.cred = tree->job.cred,

@@ -58,9 +58,10 @@ static int make_buffers(struct worker *worker)
 	(void)madvise(memory, size,
 		      MADV_HUGEPAGE); /* fewer TLB misses where there are huge pages */
 	worker->chunks = calloc(worker->n_chunks, sizeof(struct chunk));
-	worker->slots = calloc(n_slots, sizeof(struct io_slot));
+	worker->slots = aligned_alloc(SLOT_ALIGNMENT, n_slots * sizeof(struct io_slot));
 	if (!worker->chunks || !worker->slots)
 		return -ENOMEM;
+	memset(worker->slots, 0, n_slots * sizeof(struct io_slot));
 	for (unsigned i = 0; i < worker->n_chunks; i++) {
 		worker->chunks[i].memory = worker->memory + i * chunk_size;
 		TAILQ_INSERT_TAIL(&worker->free_chunks, &worker->chunks[i], link);
@@ -140,7 +141,7 @@ static bool has_room(const struct worker *worker)
 }
 
 /* Gives the free buffers to the regions, one each in turn. */
-static void start_blocks(struct worker *worker)
+static void start_strides(struct worker *worker)
 {
 	struct region *region;
 
@@ -150,14 +151,13 @@ static void start_blocks(struct worker *worker)
 			return;
 		TAILQ_REMOVE(&worker->regions, region, worker_link);
 		region->listed = false;
-		if (!region_wants_block(region)) {
-			if (region->in_flight == 0)
-				worker_detach_region(worker, region);
-			continue;
+		if (region_wants_stride(region)) {
+			region_start_stride(region, worker_take_chunk(worker));
+			if (!region_is_busy(region))
+				worker_list_region(worker, region);
+		} else if (region->in_flight == 0) {
+			worker_detach_region(worker, region);
 		}
-		TAILQ_INSERT_TAIL(&worker->regions, region, worker_link);
-		region->listed = true;
-		region_start_block(region, worker_take_chunk(worker));
 	}
 }
 
@@ -167,13 +167,13 @@ static void run_tasks(struct worker *worker)
 	struct dispatcher *dispatcher = &worker->engine->dispatcher;
 	struct task *task;
 
-	start_blocks(worker);
+	start_strides(worker);
 	while (has_room(worker)) {
 		task = dispatcher_pop(dispatcher, worker, worker->in_flight > 0);
 		if (!task)
 			return;
 		task->run(task, worker);
-		start_blocks(worker);
+		start_strides(worker);
 	}
 	dispatcher_not_waiting(dispatcher, worker);
 }
@@ -372,15 +372,27 @@ static int take_region_index(struct worker *worker)
 	return -1;
 }
 
+void worker_list_region(struct worker *worker, struct region *region)
+{
+	if (region->listed)
+		return;
+	TAILQ_INSERT_TAIL(&worker->regions, region, worker_link);
+	region->listed = true;
+}
+
 void worker_attach_region(struct worker *worker, struct region *region)
 {
-	int src_fd, dst_fd;
+	const struct route *route = &region->copy->route;
+	unsigned flags = region->choice.flags;
 
 	region->worker = worker;
 	region->index = take_region_index(worker);
-	file_copy_fds(region->copy, &src_fd, &dst_fd);
-	region->fixed = worker->method->register_files(worker->io, 2 * (unsigned)region->index,
-						       src_fd, dst_fd) == 0;
+	region->fixed_flags = flags;
+	region->fixed = worker->method->register_files(
+				worker->io, 2 * (unsigned)region->index,
+				flags & SLOT_READ_DIRECT ? route->direct_src_fd : route->src_fd,
+				flags & SLOT_WRITE_DIRECT ? route->direct_dst_fd : route->dst_fd) ==
+			0;
 	worker->n_regions++;
 	TAILQ_INSERT_HEAD(&worker->regions, region, worker_link);
 	region->listed = true;

@@ -3,7 +3,7 @@
  * worker.h - one thread, one core, one ring.
  *
  * A worker takes tasks from the dispatcher while it has a free buffer, keeps its buffers busy with
- * the blocks of the regions it has taken (in turn, so that regions share it evenly), waits once for
+ * the strides of the regions it has taken (in turn, so that regions share it evenly), waits once for
  * all of them, and runs the completions. All that belongs to it is made inside its own thread.
  *
  * Threads: everything here is for the worker's own thread (that is, from task::run, slot and region
@@ -61,8 +61,9 @@ struct worker {
 	struct io_slot *slots;
 	TAILQ_HEAD(, chunk) free_chunks;
 	TAILQ_HEAD(, io_slot) free_slots;
-	TAILQ_HEAD(, region) regions; /* those that have blocks to start, next to be served first */
-	unsigned n_regions;	      /* attached: those that only wait for completions included */
+	TAILQ_HEAD(, region)
+	regions;	    /* those that have strides to start and may, next to be served first */
+	unsigned n_regions; /* attached: those that only wait for completions included */
 	bool region_indexes[WORKER_REGIONS_MAX]; /* places in the table of registered files */
 };
 
@@ -100,8 +101,10 @@ void worker_put_slot(struct worker *worker, struct io_slot *slot);
 void worker_start_copy(struct worker *worker, const struct slot_copy *copy);
 void worker_start_fsync(struct worker *worker, const struct slot_fsync *fsync);
 
-/** Attaches a region; its blocks are started from now on, as buffers become free. */
+/** Attaches a region; its strides are started from now on, as buffers become free. */
 void worker_attach_region(struct worker *worker, struct region *region);
+/** Lists an attached region again: it has strides to start, and may. */
+void worker_list_region(struct worker *worker, struct region *region);
 /** Detaches a region that has nothing in flight. */
 void worker_detach_region(struct worker *worker, struct region *region);
 

@@ -83,6 +83,16 @@ static json_object *copied_to_json(const struct engine_stats *stats)
 	return object;
 }
 
+static json_object *past_cache_to_json(const struct engine_stats *stats)
+{
+	json_object *object = json_object_new_object();
+
+	add_number(object, "direct_reads", stats->direct_reads);
+	add_number(object, "direct_writes", stats->direct_writes);
+	add_number(object, "uncached_writes", stats->uncached_writes);
+	return object;
+}
+
 static json_object *requests_to_json(struct stats *stats)
 {
 	static const char *const names[] = {
@@ -116,6 +126,7 @@ int stats_to_json(struct session *session, char **ret)
 	add(object, "engine", engine_to_json(&stats));
 	add(object, "jobs", jobs_to_json(&stats));
 	add(object, "copied", copied_to_json(&stats));
+	add(object, "past_page_cache", past_cache_to_json(&stats));
 	add_number(object, "files", stats.files);
 	add(object, "requests", requests_to_json(&session->stats));
 

@@ -60,6 +60,12 @@ static void print_help(void)
 		"  --depth=auto|N            2^N regions of a file are copied at once (auto)\n"
 		"  --reflink=auto|always|never\n"
 		"                            share blocks where the file system can (auto)\n"
+		"  --offload=auto|always|never\n"
+		"                            let the file system copy by itself (auto: where it does\n"
+		"                            so on a server)\n"
+		"  --direct=auto|always|never\n"
+		"                            pass by the page cache (auto: sources that are not in it,\n"
+		"                            copies too large for it)\n"
 		"  --io=auto|uring|sync      how the engine reads and writes (auto)\n"
 		"  --fsync=never|file|tree   what is made sure to be on stable storage (never)\n"
 		"  -h, --help                this text\n"
@@ -231,6 +237,8 @@ static int parse(int argc, char **argv, struct engine_options *options, bool *ve
 		{ "block_size", required_argument, NULL, 0 },
 		{ "depth", required_argument, NULL, 0 },
 		{ "reflink", required_argument, NULL, 0 },
+		{ "offload", required_argument, NULL, 0 },
+		{ "direct", required_argument, NULL, 0 },
 		{ "io", required_argument, NULL, 0 },
 		{ "fsync", required_argument, NULL, 0 },
 		{ "verbose", no_argument, NULL, 'v' },

@@ -41,6 +41,21 @@ enum engine_reflink {
 	ENGINE_REFLINK_NEVER,  /* copy the bytes */
 };
 
+/* Whether the backing file system's own copy_file_range(2) is asked. */
+enum engine_offload {
+	ENGINE_OFFLOAD_AUTO,   /* where that copies on the server: network file systems, FUSE */
+	ENGINE_OFFLOAD_ALWAYS, /* everywhere; where it cannot is an error */
+	ENGINE_OFFLOAD_NEVER,
+};
+
+/* Whether file data passes by the page cache. */
+enum engine_direct {
+	ENGINE_DIRECT_AUTO,   /* O_DIRECT reads of what is not cached; copies larger than the dirty
+				 pages that memory may hold are written with RWF_DONTCACHE */
+	ENGINE_DIRECT_ALWAYS, /* O_DIRECT on both sides, where the file system allows it */
+	ENGINE_DIRECT_NEVER,
+};
+
 enum engine_fsync {
 	ENGINE_FSYNC_NEVER,
 	ENGINE_FSYNC_FILE, /* each file is on stable storage before its job ends */
@@ -62,6 +77,8 @@ struct engine_options {
 	int depth;	      /* 2^depth regions of a file run at once; ENGINE_DEPTH_AUTO */
 	enum engine_io io;
 	enum engine_reflink reflink;
+	enum engine_offload offload;
+	enum engine_direct direct;
 	enum engine_fsync fsync;
 	const struct log *log; /* borrowed for the engine's life; may be NULL */
 };
@@ -71,7 +88,7 @@ void engine_options_init(struct engine_options *options);
 
 /**
  * Sets one option from text, as on a command line: workers, queue_depth, block_size (suffixes K, M,
- * G), depth, reflink, io, fsync. -ENOENT: no option of that name; -EINVAL: @error says in words
+ * G), depth, reflink, offload, direct, io, fsync. -ENOENT: no option of that name; -EINVAL: @error says in words
  * what is expected.
  */
 int engine_options_set(struct engine_options *options, const char *name, const char *value,
@@ -92,14 +109,15 @@ void engine_free(struct engine *engine);
 
 /* How bytes were copied. */
 enum copy_way {
-	COPY_WAY_CLONE, /* FICLONERANGE: the file system shares the blocks */
-	COPY_WAY_RING,	/* read and written through an io_uring */
-	COPY_WAY_SYNC,	/* read and written by the sync method */
-	COPY_WAY_HOLE,	/* nothing to copy: a hole was kept */
+	COPY_WAY_CLONE,	  /* FICLONERANGE: the file system shares the blocks */
+	COPY_WAY_OFFLOAD, /* copy_file_range(2): the backing file system copies by itself */
+	COPY_WAY_RING,	  /* read and written through an io_uring */
+	COPY_WAY_SYNC,	  /* read and written by the sync method */
+	COPY_WAY_HOLE,	  /* nothing to copy: a hole was kept */
 	COPY_WAY_COUNT,
 };
 
-/** "clone", "ring", "sync", "hole". */
+/** "clone", "offload", "ring", "sync", "hole". */
 const char *copy_way_name(enum copy_way way);
 
 struct job_result {
@@ -203,9 +221,13 @@ struct engine_stats {
 	uint64_t ways[COPY_WAY_COUNT];	/* pieces of work done each way */
 	uint64_t bytes[COPY_WAY_COUNT]; /* bytes done each way */
 	uint64_t files;			/* regular files made by tree copies */
-	uint64_t io_uring_enters;	/* system calls io_uring_enter */
-	unsigned workers;		/* started so far */
-	const char *io;			/* "uring", "sync", or "none yet" */
+	/* Bytes of the ring and sync ways that passed by the page cache. */
+	uint64_t direct_reads;
+	uint64_t direct_writes;
+	uint64_t uncached_writes;
+	uint64_t io_uring_enters; /* system calls io_uring_enter */
+	unsigned workers;	  /* started so far */
+	const char *io;		  /* "uring", "sync", or "none yet" */
 };
 
 void engine_get_stats(const struct engine *engine, struct engine_stats *ret);

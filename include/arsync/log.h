@@ -8,6 +8,8 @@
 #ifndef ARSYNC_LOG_H
 #define ARSYNC_LOG_H
 
+#include <stdbool.h>
+
 enum log_level {
 	LOG_LEVEL_ERROR,
 	LOG_LEVEL_WARN,
@@ -25,6 +27,12 @@ struct log {
 /** Formats and writes one message; a NULL @log drops it. Keeps errno. */
 void log_message(const struct log *log, enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/** Whether a message of @level would be written: for those that take work to compose. */
+static inline bool log_wants(const struct log *log, enum log_level level)
+{
+	return log && level <= log->level;
+}
 
 #define log_error(log, ...) log_message((log), LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(log, ...) log_message((log), LOG_LEVEL_WARN, __VA_ARGS__)

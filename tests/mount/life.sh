@@ -62,7 +62,7 @@ refused "an unknown short option" "-x" -x backing mnt
 refused "an unknown option in -o" "nonsense" -o nonsense backing mnt
 refused "an unknown option among others" "nonsense" -o ro,nonsense,noatime backing mnt
 refused "-o without a value" "-o" backing mnt -o
-for option in workers queue_depth block_size depth reflink io fsync cache passthrough trigger_wait log; do
+for option in workers queue_depth block_size depth reflink offload direct io fsync cache passthrough trigger_wait log; do
 	refused "--$option without a value" "$option" "--$option" backing mnt
 	refused "--$option= with nothing" "$option" "--$option=" backing mnt
 	refused "--$option=nonsense" "$option" "--$option=nonsense" backing mnt

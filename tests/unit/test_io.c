@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,11 +20,16 @@
 #include "arsync/base.h"
 #include "io_method.h"
 
+#define PAGE 4096
+#define BLOCK (16 * 1024)
 #define CHUNK (64 * 1024)
 #define CHUNKS 4
 #define SLOTS 400 /* more pairs than a ring has entries */
 #define SMALL (CHUNK * CHUNKS / SLOTS)
 #define SRC 1
+#define SRC_AT 4321 /* where a copy begins */
+#define DST_AT 10
+#define UNLIMITED UINT32_MAX
 
 struct fixture {
 	const struct io_method *method;
@@ -31,22 +38,31 @@ struct fixture {
 	struct cred_thread thread;
 	struct chunk chunks[CHUNKS];
 	struct io_slot slots[SLOTS];
-	unsigned done; /* calls of done() */
+	unsigned done;	       /* calls of done() */
+	unsigned dones[SLOTS]; /* of them for each slot */
 	uint64_t enters;
+	int wake_fd;
 	int src;
 	int dst;
+	bool limited; /* by limit_size() */
+	struct rlimit old_limit;
+	sigset_t old_mask;
+	void *map; /* by map_source() */
+	size_t map_length;
 };
 
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	uint8_t *memory = calloc(CHUNKS, CHUNK);
+	struct fixture *f = aligned_alloc(SLOT_ALIGNMENT, sizeof(*f));
+	uint8_t *memory = aligned_alloc(PAGE, (size_t)CHUNKS * CHUNK);
 
 	if (!f || !memory) {
 		free(f);
 		free(memory);
 		return -1;
 	}
+	memset(f, 0, sizeof(*f));
+	memset(memory, 0, (size_t)CHUNKS * CHUNK);
 	f->method = strcmp(*state, "sync") == 0 ? &io_sync_method : &io_ring_method;
 	for (unsigned i = 0; i < CHUNKS; i++)
 		f->chunks[i].memory = memory + (size_t)i * CHUNK;
@@ -56,10 +72,44 @@ static int setup(void **state)
 	return 0;
 }
 
+/* Files of this process cannot grow beyond @size, until unlimit_size(). */
+static void limit_size(struct fixture *f, uint64_t size)
+{
+	struct rlimit limited;
+	sigset_t set;
+
+	/* The methods run on this thread, which does not block the signal as workers do. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGXFSZ);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &f->old_limit), 0);
+	assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, &f->old_mask), 0);
+	f->limited = true;
+	limited = f->old_limit;
+	limited.rlim_cur = size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limited), 0);
+}
+
+static void unlimit_size(struct fixture *f)
+{
+	sigset_t set;
+
+	if (!f->limited)
+		return;
+	f->limited = false;
+	sigemptyset(&set);
+	sigaddset(&set, SIGXFSZ);
+	(void)setrlimit(RLIMIT_FSIZE, &f->old_limit);
+	(void)sigtimedwait(&set, NULL, &(struct timespec){ 0 }); /* takes it back */
+	(void)pthread_sigmask(SIG_SETMASK, &f->old_mask, NULL);
+}
+
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	unlimit_size(f);
+	if (f->map)
+		(void)munmap(f->map, f->map_length);
 	if (f->io)
 		f->method->close(f->io);
 	free(f->thread.own_groups);
@@ -77,6 +127,7 @@ static struct fixture *fixture_of(void **state)
 		.n_chunks = CHUNKS,
 		.chunks = f->chunks,
 		.chunk_size = CHUNK,
+		.n_slots = SLOTS,
 		.n_files = 4,
 		.thread = &f->thread,
 		.enters = &f->enters,
@@ -84,7 +135,8 @@ static struct fixture *fixture_of(void **state)
 
 	if (f->method == &io_ring_method && io_ring_probe() < 0)
 		skip();
-	params.wake_fd = test_dir_keep(&f->dir, eventfd(0, EFD_CLOEXEC));
+	f->wake_fd = test_dir_keep(&f->dir, eventfd(0, EFD_CLOEXEC));
+	params.wake_fd = f->wake_fd;
 	assert_int_equal(f->method->open(&params, &f->io), 0);
 	f->src = test_dir_file(&f->dir, false);
 	f->dst = test_dir_file(&f->dir, false);
@@ -95,36 +147,58 @@ static void done(struct io_slot *slot)
 {
 	struct fixture *f = slot->owner;
 
+	assert_int_equal(slot->state, SLOT_DONE);
 	f->done++;
+	f->dones[slot - f->slots]++;
 }
 
-/* One slot that copies the front of src, as many bytes as a chunk has. */
-static struct io_slot *queue_copy(struct fixture *f, int src_fd, int dst_fd)
+/* A copy of the front of src, as many bytes as a chunk has, in one block; tests change it. */
+static struct slot_copy copy_of(struct fixture *f)
 {
-	const struct slot_copy copy = {
-		.src_fd = src_fd,
-		.dst_fd = dst_fd,
+	return (struct slot_copy){
+		.src_fd = f->src,
+		.dst_fd = f->dst,
+		.direct_src_fd = -1,
+		.direct_dst_fd = -1,
 		.src_fixed = -1,
 		.dst_fixed = -1,
-		.dst_offset = 10,
+		.dst_offset = DST_AT,
 		.length = CHUNK,
+		.block_size = CHUNK,
 		.buffer = f->chunks[1].memory,
 		.chunk = &f->chunks[1],
 		.done = done,
 		.owner = f,
 	};
-
-	f->method->queue(f->io, &f->slots[0], slot_begin_copy(&f->slots[0], &copy));
-	assert_int_equal(f->done, 0); /* nothing is reported from there */
-	return &f->slots[0];
 }
 
-/* wait() until @n slots are done; a hang is the watchdog's. */
+/* The first slot performs it. */
+static struct io_slot *queue_copy(struct fixture *f, const struct slot_copy *copy)
+{
+	struct io_slot *slot = &f->slots[0];
+
+	if (slot->state == SLOT_DONE)
+		slot_release(slot);
+	f->done = 0;
+	f->dones[0] = 0;
+	f->method->queue(f->io, slot, slot_begin_copy(slot, copy));
+	assert_int_equal(f->done, 0); /* nothing is reported from there */
+	return slot;
+}
+
+/* wait() until the first @n slots are done, each once; a hang is the watchdog's. */
 static void wait_done(struct fixture *f, unsigned n)
 {
+	const uint64_t one = 1;
+
 	while (f->done < n)
 		f->method->wait(f->io);
+	/* Nothing more comes. */
+	assert_int_equal(write(f->wake_fd, &one, sizeof(one)), sizeof(one));
+	f->method->wait(f->io);
 	assert_int_equal(f->done, n);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(f->dones[i], 1);
 }
 
 static void wait_state(struct fixture *f, struct io_slot *slot, enum slot_state state)
@@ -134,124 +208,306 @@ static void wait_state(struct fixture *f, struct io_slot *slot, enum slot_state 
 	assert_int_equal(slot->state, state);
 }
 
+/* What has come of a copy of @copy, of which @copied bytes are to be there, and nothing else. */
+static void check_copy(struct fixture *f, const struct slot_copy *copy, uint32_t copied)
+{
+	assert_int_equal(f->slots[0].state, SLOT_DONE);
+	assert_int_equal(f->slots[0].copied, copied);
+	/* What was in the buffer behind it did not get out. */
+	assert_int_equal(test_size(f->dst), copied > 0 ? copy->dst_offset + copied : 0);
+	assert_pattern(f->dst, copy->dst_offset, copied, SRC, copy->src_offset);
+}
+
 static void test_io_copy(void **state)
 {
 	struct fixture *f = fixture_of(state);
+	struct slot_copy copy = copy_of(f);
 	struct io_slot *slot;
 
 	test_write_pattern(f->src, 0, 2 * CHUNK, SRC);
-	slot = queue_copy(f, f->src, f->dst);
+	slot = queue_copy(f, &copy);
 	wait_done(f, 1);
-	assert_int_equal(slot->state, SLOT_DONE);
 	assert_int_equal(slot->error, 0);
-	assert_int_equal(slot->flushed, CHUNK);
-	assert_int_equal(test_size(f->dst), 10 + CHUNK);
-	assert_pattern(f->dst, 10, CHUNK, SRC, 0);
+	assert_false(slot->eof);
+	check_copy(f, &copy, CHUNK);
 }
 
 static void test_io_source_shorter(void **state)
 {
 	struct fixture *f = fixture_of(state);
+	struct slot_copy copy = copy_of(f);
 	struct io_slot *slot;
 
 	test_write_pattern(f->src, 0, 5001, SRC);
-	slot = queue_copy(f, f->src, f->dst);
+	slot = queue_copy(f, &copy);
 	wait_done(f, 1);
 	assert_int_equal(slot->error, 0);
 	assert_true(slot->eof);
-	assert_int_equal(slot->flushed, 5001);
-	/* What was in the buffer behind it did not get out. */
-	assert_int_equal(test_size(f->dst), 10 + 5001);
-	assert_pattern(f->dst, 10, 5001, SRC, 0);
+	check_copy(f, &copy, 5001);
 }
 
 static void test_io_source_empty(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct io_slot *slot = queue_copy(f, f->src, f->dst);
+	struct slot_copy copy = copy_of(f);
+	struct io_slot *slot = queue_copy(f, &copy);
 
 	wait_done(f, 1);
 	assert_int_equal(slot->error, 0);
 	assert_true(slot->eof);
-	assert_int_equal(slot->flushed, 0);
-	assert_int_equal(test_size(f->dst), 0);
+	check_copy(f, &copy, 0);
+}
+
+/* Copies of several blocks through a buffer of one. */
+static const struct {
+	const char *name;
+	uint32_t length;
+	uint32_t src_length; /* from SRC_AT on */
+	uint32_t limit;	     /* how much of the copy the destination takes */
+	uint32_t copied;     /* expected, and so on */
+	int error;
+	bool eof;
+} chains[] = {
+	{ "two blocks", 2 * BLOCK, 3 * BLOCK, UNLIMITED, 2 * BLOCK, 0, false },
+	{ "whole blocks", 4 * BLOCK, 4 * BLOCK, UNLIMITED, 4 * BLOCK, 0, false },
+	{ "the last one shorter", 3 * BLOCK + 777, 4 * BLOCK, UNLIMITED, 3 * BLOCK + 777, 0,
+	  false },
+	{ "the last one a byte", 3 * BLOCK + 1, 4 * BLOCK, UNLIMITED, 3 * BLOCK + 1, 0, false },
+	{ "as many as there can be", SLOT_BLOCKS_MAX *BLOCK, SLOT_BLOCKS_MAX *BLOCK, UNLIMITED,
+	  SLOT_BLOCKS_MAX *BLOCK, 0, false },
+
+	{ "empty source", 4 * BLOCK, 0, UNLIMITED, 0, 0, true },
+	{ "source ends within the first block", 4 * BLOCK, 5001, UNLIMITED, 5001, 0, true },
+	{ "source ends within a middle block", 4 * BLOCK, BLOCK + 5001, UNLIMITED, BLOCK + 5001, 0,
+	  true },
+	{ "source ends a byte into a middle block", 4 * BLOCK, 2 * BLOCK + 1, UNLIMITED,
+	  2 * BLOCK + 1, 0, true },
+	{ "source ends between blocks", 4 * BLOCK, 2 * BLOCK, UNLIMITED, 2 * BLOCK, 0, true },
+	{ "source ends within the last block", 3 * BLOCK + 777, 3 * BLOCK + 776, UNLIMITED,
+	  3 * BLOCK + 776, 0, true },
+	{ "source ends before the last block", 3 * BLOCK + 777, 3 * BLOCK, UNLIMITED, 3 * BLOCK, 0,
+	  true },
+	{ "source ends in the middle of as many as there can be", SLOT_BLOCKS_MAX *BLOCK,
+	  SLOT_BLOCKS_MAX / 2 * BLOCK + 1, UNLIMITED, SLOT_BLOCKS_MAX / 2 * BLOCK + 1, 0, true },
+
+	{ "destination takes nothing", 4 * BLOCK, 4 * BLOCK, 0, 0, -EFBIG, false },
+	{ "destination ends within the first block", 4 * BLOCK, 4 * BLOCK, 5001, 5001, -EFBIG,
+	  false },
+	{ "destination ends between blocks", 4 * BLOCK, 4 * BLOCK, 2 * BLOCK, 2 * BLOCK, -EFBIG,
+	  false },
+	{ "destination ends within a middle block", 4 * BLOCK, 4 * BLOCK, BLOCK + 5001,
+	  BLOCK + 5001, -EFBIG, false },
+	{ "destination ends before the last block", 3 * BLOCK + 777, 4 * BLOCK, 3 * BLOCK,
+	  3 * BLOCK, -EFBIG, false },
+	{ "destination ends within the last block", 3 * BLOCK + 777, 4 * BLOCK, 3 * BLOCK + 776,
+	  3 * BLOCK + 776, -EFBIG, false },
+	{ "destination takes just that", 3 * BLOCK + 777, 4 * BLOCK, 3 * BLOCK + 777,
+	  3 * BLOCK + 777, 0, false },
+	{ "destination ends in the middle of as many as there can be", SLOT_BLOCKS_MAX *BLOCK,
+	  SLOT_BLOCKS_MAX *BLOCK, SLOT_BLOCKS_MAX / 2 * BLOCK + 1, SLOT_BLOCKS_MAX / 2 * BLOCK + 1,
+	  -EFBIG, false },
+
+	{ "source ends first", 4 * BLOCK, BLOCK + 5001, 2 * BLOCK, BLOCK + 5001, 0, true },
+	{ "destination ends first", 4 * BLOCK, 2 * BLOCK + 5001, BLOCK + 5001, BLOCK + 5001, -EFBIG,
+	  false },
+	/* The short read is written, shorter still. */
+	{ "both end within one block, the destination first", 4 * BLOCK, BLOCK + 5001, BLOCK + 5000,
+	  BLOCK + 5000, -EFBIG, false },
+	{ "both end together", 4 * BLOCK, BLOCK + 5001, BLOCK + 5001, BLOCK + 5001, 0, true },
+};
+
+/* A copy of several blocks, through a buffer in the middle of a chunk. */
+static struct slot_copy chain_of(struct fixture *f, uint32_t length)
+{
+	struct slot_copy copy = copy_of(f);
+
+	copy.src_offset = SRC_AT;
+	copy.length = length;
+	copy.block_size = BLOCK;
+	copy.buffer = f->chunks[1].memory + BLOCK;
+	return copy;
+}
+
+/* Empties both files and fills the source anew. */
+static void renew_files(struct fixture *f, uint64_t src_length)
+{
+	assert_int_equal(ftruncate(f->src, 0), 0);
+	assert_int_equal(ftruncate(f->dst, 0), 0);
+	test_write_pattern(f->src, 0, src_length, SRC);
+}
+
+static void test_io_chain(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	uint8_t *memory = f->chunks[1].memory;
+
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
+		struct slot_copy copy = chain_of(f, chains[i].length);
+		struct io_slot *slot;
+
+		print_message("  %s\n", chains[i].name);
+		renew_files(f, SRC_AT + chains[i].src_length);
+		memset(memory, 0x5a, CHUNK);
+		if (chains[i].limit != UNLIMITED)
+			limit_size(f, DST_AT + chains[i].limit);
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		unlimit_size(f);
+		assert_int_equal(slot->error, chains[i].error);
+		assert_int_equal(slot->eof, chains[i].eof);
+		check_copy(f, &copy, chains[i].copied);
+		/* No other part of the chunk was used. */
+		for (unsigned k = 0; k < CHUNK; k++)
+			if (k < BLOCK || k >= 2 * BLOCK)
+				assert_int_equal(memory[k], 0x5a);
+	}
 }
 
 /* The source grows after a short read: the rest is read from where it stopped. */
 static void test_io_source_grows(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct io_slot *slot;
+	static const uint32_t lengths[] = {
+		5001,
+		BLOCK + 5001,
+		2 * BLOCK + 1,
+		3 * BLOCK + 776,
+	};
 
-	test_write_pattern(f->src, 0, 5001, SRC);
-	slot = queue_copy(f, f->src, f->dst);
-	wait_state(f, slot, SLOT_WRITING);
-	test_write_pattern(f->src, 5001, 2 * CHUNK, SRC);
-	wait_done(f, 1);
-	assert_int_equal(slot->error, 0);
-	assert_false(slot->eof);
-	assert_int_equal(slot->flushed, CHUNK);
-	assert_int_equal(test_size(f->dst), 10 + CHUNK);
-	assert_pattern(f->dst, 10, CHUNK, SRC, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		struct slot_copy copy = chain_of(f, 3 * BLOCK + 777);
+		struct io_slot *slot;
+
+		print_message("  from %u on\n", lengths[i]);
+		renew_files(f, SRC_AT + lengths[i]);
+		slot = queue_copy(f, &copy);
+		wait_state(f, slot, SLOT_WRITING);
+		assert_int_equal(slot->copied, lengths[i] / BLOCK * BLOCK);
+		test_write_pattern(f->src, SRC_AT + lengths[i], 4 * BLOCK, SRC);
+		wait_done(f, 1);
+		assert_int_equal(slot->error, 0);
+		assert_false(slot->eof);
+		check_copy(f, &copy, copy.length);
+	}
 }
 
+/*
+ * There is room again for the rest of a short write, which the ring has queued and not submitted:
+ * it must come from the right place of the buffer and go to the right one of the file, and the
+ * blocks behind it after it. The sync method has tried already.
+ */
 static void test_io_write_short(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct rlimit old, limited;
-	struct io_slot *slot;
-	sigset_t set, old_set;
+	static const uint32_t limits[] = { 1, 5000, BLOCK + 5001, 3 * BLOCK - 1, 3 * BLOCK + 1 };
 
-	test_write_pattern(f->src, 0, CHUNK, SRC);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-	limited = old;
-	limited.rlim_cur = 20010;
-	/* The methods run on this thread, which does not block the signal as workers do. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGXFSZ);
-	assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, &old_set), 0);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limited), 0);
-	slot = queue_copy(f, f->src, f->dst);
-	wait_state(f, slot, SLOT_WRITING);
-	assert_int_equal(slot->flushed, 20000);
-	/*
-	 * Room again for the rest, which the ring has queued and not submitted: it must come from
-	 * the right place of the buffer and go to the right one of the file. The sync method has
-	 * tried already.
-	 */
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-	wait_done(f, 1);
-	(void)sigtimedwait(&set, NULL, &(struct timespec){ 0 }); /* takes it back */
-	assert_int_equal(pthread_sigmask(SIG_SETMASK, &old_set, NULL), 0);
-	if (f->method == &io_ring_method) {
-		assert_int_equal(slot->error, 0);
-		assert_int_equal(slot->flushed, CHUNK);
-	} else {
-		assert_int_equal(slot->error, -EFBIG);
-		assert_int_equal(slot->flushed, 20000);
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct slot_copy copy = chain_of(f, 3 * BLOCK + 777);
+		struct io_slot *slot;
+
+		print_message("  at %u\n", limits[i]);
+		renew_files(f, SRC_AT + copy.length);
+		limit_size(f, DST_AT + limits[i]);
+		slot = queue_copy(f, &copy);
+		wait_state(f, slot, SLOT_WRITING);
+		assert_int_equal(slot->copied, limits[i]);
+		unlimit_size(f);
+		wait_done(f, 1);
+		if (f->method == &io_ring_method) {
+			assert_int_equal(slot->error, 0);
+			check_copy(f, &copy, copy.length);
+		} else {
+			assert_int_equal(slot->error, -EFBIG);
+			check_copy(f, &copy, limits[i]);
+		}
 	}
-	assert_int_equal(test_size(f->dst), 10 + slot->flushed);
-	assert_pattern(f->dst, 10, slot->flushed, SRC, 0);
+}
+
+/* The same without the race: a short write that never was, and what follows it. */
+static void test_io_rest(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const struct slot_event event = { SLOT_WRITE, BLOCK, 5001 };
+	struct slot_copy copy = chain_of(f, 3 * BLOCK + 777);
+	struct io_slot *slot = &f->slots[0];
+
+	copy.src_offset = DST_AT;
+	renew_files(f, DST_AT + copy.length);
+	test_write_pattern(f->dst, DST_AT, BLOCK + 5001, SRC);
+	assert_int_equal(pread(f->src, copy.buffer, BLOCK, DST_AT + BLOCK), BLOCK);
+	assert_int_equal(slot_begin_copy(slot, &copy), SLOT_ACTION_COPY);
+	assert_int_equal(slot_event(slot, &event), SLOT_ACTION_WRITE);
+	f->method->queue(f->io, slot, SLOT_ACTION_WRITE);
+	wait_done(f, 1);
+	assert_int_equal(slot->error, 0);
+	check_copy(f, &copy, copy.length);
+	assert_zeros(f->dst, 0, DST_AT);
+}
+
+/* A mapping of @length bytes, of which those behind the first @good cannot be read. */
+static void map_source(struct fixture *f, size_t good, size_t length)
+{
+	if (f->map)
+		assert_int_equal(munmap(f->map, f->map_length), 0);
+	f->map = NULL;
+	renew_files(f, good);
+	f->map_length = length;
+	f->map = mmap(NULL, length, PROT_READ, MAP_SHARED, f->src, 0);
+	if (f->map == MAP_FAILED)
+		f->map = NULL;
+	assert_non_null(f->map);
+}
+
+/* Errors of reads, which are those of this process's own memory. */
+static void test_io_read_fails(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	static const uint32_t good[] = {
+		0, PAGE, BLOCK, BLOCK + 3 * PAGE, 2 * BLOCK, 3 * BLOCK, 3 * BLOCK + PAGE,
+	};
+	int fd = test_dir_keep(&f->dir, open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		struct slot_copy copy = chain_of(f, 3 * BLOCK + 2 * PAGE);
+		struct io_slot *slot;
+
+		print_message("  at %u\n", good[i]);
+		map_source(f, good[i], copy.length);
+		copy.src_fd = fd;
+		copy.src_offset = (uintptr_t)f->map;
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		assert_int_equal(slot->error, -EIO);
+		assert_false(slot->eof);
+		copy.src_offset = 0; /* of the pattern */
+		check_copy(f, &copy, good[i]);
+	}
 }
 
 static void test_io_errors(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct io_slot *slot;
+	const uint32_t block_sizes[] = { CHUNK, BLOCK };
 
 	test_write_pattern(f->src, 0, CHUNK, SRC);
-	slot = queue_copy(f, -1, f->dst);
-	wait_done(f, 1);
-	assert_int_equal(slot->error, -EBADF);
-	assert_int_equal(slot->flushed, 0);
-	assert_int_equal(test_size(f->dst), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(block_sizes); i++) {
+		struct slot_copy copy = copy_of(f);
+		struct io_slot *slot;
 
-	slot_release(slot);
-	f->done = 0;
-	slot = queue_copy(f, f->src, -1);
-	wait_done(f, 1);
-	assert_int_equal(slot->error, -EBADF);
-	assert_int_equal(slot->flushed, 0);
+		copy.block_size = block_sizes[i];
+		copy.src_fd = -1;
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		assert_int_equal(slot->error, -EBADF);
+		check_copy(f, &copy, 0);
+
+		copy.src_fd = f->src;
+		copy.dst_fd = -1;
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		assert_int_equal(slot->error, -EBADF);
+		check_copy(f, &copy, 0);
+	}
 }
 
 static void test_io_fsync(void **state)
@@ -279,21 +535,14 @@ static void test_io_many_at_once(void **state)
 
 	test_write_pattern(f->src, 0, SLOTS * SMALL, SRC);
 	for (unsigned i = 0; i < SLOTS; i++) {
-		struct chunk *chunk = &f->chunks[i / per_chunk];
-		const struct slot_copy copy = {
-			.src_fd = f->src,
-			.dst_fd = f->dst,
-			.src_fixed = -1,
-			.dst_fixed = -1,
-			.src_offset = (uint64_t)i * SMALL,
-			.dst_offset = (uint64_t)(SLOTS - 1 - i) * SMALL,
-			.length = SMALL,
-			.buffer = chunk->memory + (size_t)(i % per_chunk) * SMALL,
-			.chunk = chunk,
-			.done = done,
-			.owner = f,
-		};
+		struct slot_copy copy = copy_of(f);
 
+		copy.src_offset = (uint64_t)i * SMALL;
+		copy.dst_offset = (uint64_t)(SLOTS - 1 - i) * SMALL;
+		copy.length = SMALL;
+		copy.block_size = SMALL;
+		copy.chunk = &f->chunks[i / per_chunk];
+		copy.buffer = copy.chunk->memory + (size_t)(i % per_chunk) * SMALL;
 		f->method->queue(f->io, &f->slots[i], slot_begin_copy(&f->slots[i], &copy));
 	}
 	assert_int_equal(f->done, 0);
@@ -303,27 +552,95 @@ static void test_io_many_at_once(void **state)
 	wait_done(f, SLOTS);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		assert_int_equal(f->slots[i].error, 0);
-		assert_int_equal(f->slots[i].flushed, SMALL);
+		assert_int_equal(f->slots[i].copied, SMALL);
 		assert_pattern(f->dst, (uint64_t)(SLOTS - 1 - i) * SMALL, SMALL, SRC,
 			       (uint64_t)i * SMALL);
 	}
+}
+
+/*
+ * Chains of many lengths, more than there is room for in a ring, where a submission must not cut
+ * any. The source ends within one of them; some have no source or no destination, which is theirs
+ * alone.
+ */
+#define CHAINS 64
+#define CHAIN_BLOCK (CHUNK * CHUNKS / CHAINS)
+#define CHAIN_MAX (SLOT_BLOCKS_MAX * CHAIN_BLOCK) /* the place of each in both files */
+#define CHAIN_CUT (CHAINS - 4)
+#define CHAIN_CUT_AT (2 * CHAIN_BLOCK + 333)
+
+static uint32_t chain_length(unsigned i)
+{
+	uint32_t blocks = 1 + i * 7 % SLOT_BLOCKS_MAX;
+
+	if (i == CHAIN_CUT)
+		blocks = SLOT_BLOCKS_MAX;
+	return blocks * CHAIN_BLOCK - i * 97 % CHAIN_BLOCK;
+}
+
+static bool has_no_source(unsigned i)
+{
+	return i % 13 == 5;
+}
+
+static bool has_no_destination(unsigned i)
+{
+	return i % 13 == 7;
+}
+
+static uint32_t chain_copied(unsigned i)
+{
+	if (i > CHAIN_CUT || has_no_source(i) || has_no_destination(i))
+		return 0;
+	return i == CHAIN_CUT ? CHAIN_CUT_AT : chain_length(i);
+}
+
+static void test_io_many_chains_at_once(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const unsigned per_chunk = CHAINS / CHUNKS;
+
+	assert_false(has_no_source(CHAIN_CUT) || has_no_destination(CHAIN_CUT));
+	test_write_pattern(f->src, 0, CHAIN_CUT * CHAIN_MAX + CHAIN_CUT_AT, SRC);
+	for (unsigned i = 0; i < CHAINS; i++) {
+		struct slot_copy copy = copy_of(f);
+
+		copy.src_fd = has_no_source(i) ? -1 : f->src;
+		copy.dst_fd = has_no_destination(i) ? -1 : f->dst;
+		copy.src_offset = (uint64_t)i * CHAIN_MAX;
+		copy.dst_offset = (uint64_t)(CHAINS - 1 - i) * CHAIN_MAX;
+		copy.length = chain_length(i);
+		copy.block_size = CHAIN_BLOCK;
+		copy.chunk = &f->chunks[i / per_chunk];
+		copy.buffer = copy.chunk->memory + (size_t)(i % per_chunk) * CHAIN_BLOCK;
+		f->method->queue(f->io, &f->slots[i], slot_begin_copy(&f->slots[i], &copy));
+	}
+	assert_int_equal(f->done, 0);
+	assert_true(f->enters <= 8);
+	assert_int_equal(f->enters > 0, f->method == &io_ring_method);
+	wait_done(f, CHAINS);
+	for (unsigned i = 0; i < CHAINS; i++) {
+		const struct io_slot *slot = &f->slots[i];
+		uint64_t at = (uint64_t)(CHAINS - 1 - i) * CHAIN_MAX;
+		uint32_t copied = chain_copied(i);
+
+		assert_int_equal(
+			slot->error,
+			has_no_source(i) || (has_no_destination(i) && i < CHAIN_CUT) ? -EBADF : 0);
+		assert_int_equal(slot->eof, i >= CHAIN_CUT && !has_no_source(i));
+		assert_int_equal(slot->copied, copied);
+		assert_pattern(f->dst, at, copied, SRC, (uint64_t)i * CHAIN_MAX);
+		if (i > 0) /* the first is the last in the file, which ends with it */
+			assert_zeros(f->dst, at + copied, CHAIN_MAX - copied);
+	}
+	assert_int_equal(test_size(f->dst), (CHAINS - 1) * CHAIN_MAX + chain_copied(0));
 }
 
 /* Registered files are used in place of the descriptors, and let go. */
 static void test_io_registered_files(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct slot_copy copy = {
-		.src_fd = -1, /* would fail if it were used */
-		.dst_fd = -1,
-		.src_fixed = 2,
-		.dst_fixed = 3,
-		.length = CHUNK,
-		.buffer = f->chunks[0].memory,
-		.chunk = &f->chunks[0],
-		.done = done,
-		.owner = f,
-	};
+	struct slot_copy copy = chain_of(f, 3 * BLOCK + 777);
 	int r = f->method->register_files(f->io, 2, f->src, f->dst);
 
 	if (f->method == &io_sync_method) {
@@ -332,16 +649,97 @@ static void test_io_registered_files(void **state)
 	}
 	if (r < 0)
 		skip();
-	test_write_pattern(f->src, 0, CHUNK, SRC);
+	copy.src_fd = -1; /* would fail if it were used */
+	copy.dst_fd = -1;
+	copy.src_fixed = 2;
+	copy.dst_fixed = 3;
+	test_write_pattern(f->src, 0, SRC_AT + copy.length, SRC);
 	f->method->queue(f->io, &f->slots[0], slot_begin_copy(&f->slots[0], &copy));
 	wait_done(f, 1);
 	assert_int_equal(f->slots[0].error, 0);
-	assert_pattern(f->dst, 0, CHUNK, SRC, 0);
+	check_copy(f, &copy, copy.length);
 
 	f->method->unregister_files(f->io, 2);
 	f->method->queue(f->io, &f->slots[1], slot_begin_copy(&f->slots[1], &copy));
 	wait_done(f, 2);
 	assert_int_equal(f->slots[1].error, -EBADF);
+}
+
+/* Direct and uncached, and what the kernel refuses of it: the same bytes whichever way. */
+static const struct {
+	const char *name;
+	unsigned flags;
+	uint32_t at; /* in both files */
+	uint32_t length;
+	uint32_t src_length; /* of the file */
+} ways[] = {
+	{ "direct read", SLOT_READ_DIRECT, 0, 4 * BLOCK, 4 * BLOCK },
+	{ "direct read, the last block not aligned", SLOT_READ_DIRECT, 0, 3 * BLOCK + 777,
+	  4 * BLOCK },
+	{ "direct read, the source shorter", SLOT_READ_DIRECT, 0, 4 * BLOCK, 2 * BLOCK + 777 },
+	{ "direct read, nothing aligned", SLOT_READ_DIRECT, 777, 4 * BLOCK, 5 * BLOCK },
+	{ "direct write", SLOT_WRITE_DIRECT, 0, 4 * BLOCK, 4 * BLOCK },
+	{ "direct write, the last block not aligned", SLOT_WRITE_DIRECT, 0, 3 * BLOCK + 777,
+	  4 * BLOCK },
+	{ "direct write, the source shorter", SLOT_WRITE_DIRECT, 0, 4 * BLOCK, 2 * BLOCK + 777 },
+	{ "direct write, nothing aligned", SLOT_WRITE_DIRECT, 777, 4 * BLOCK, 5 * BLOCK },
+	{ "uncached write", SLOT_WRITE_UNCACHED, 777, 3 * BLOCK + 777, 4 * BLOCK },
+	{ "all of it", SLOT_READ_DIRECT | SLOT_WRITE_DIRECT | SLOT_WRITE_UNCACHED, 0,
+	  3 * BLOCK + 777, 3 * BLOCK + 776 },
+};
+
+/* The same file, for direct I/O; -1: its file system has none. */
+static int open_direct(struct fixture *f, int fd, int flags)
+{
+	char path[32];
+	int direct;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* fits */
+	direct = open(path, flags | O_DIRECT | O_CLOEXEC);
+	return direct < 0 ? -1 : test_dir_keep(&f->dir, direct);
+}
+
+/* @refused: by the destination, whatever is asked for. */
+static void run_ways(struct fixture *f, unsigned refused)
+{
+	int src = open_direct(f, f->src, O_RDONLY);
+	int dst = open_direct(f, f->dst, O_WRONLY);
+
+	if (src < 0 || dst < 0)
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct slot_copy copy = chain_of(f, ways[i].length);
+		uint32_t there = MIN(ways[i].length, ways[i].src_length - ways[i].at);
+		struct io_slot *slot;
+
+		print_message("  %s\n", ways[i].name);
+		renew_files(f, ways[i].src_length);
+		copy.direct_src_fd = src;
+		copy.direct_dst_fd = dst;
+		copy.flags = ways[i].flags;
+		copy.src_offset = ways[i].at;
+		copy.dst_offset = ways[i].at;
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		assert_int_equal(slot->error, 0);
+		assert_int_equal(slot->eof, there < copy.length);
+		assert_int_equal(slot->flags & ~(ways[i].flags & ~refused), 0);
+		check_copy(f, &copy, there);
+	}
+}
+
+static void test_io_ways(void **state)
+{
+	run_ways(fixture_of(state), 0);
+}
+
+/* tmpfs refuses uncached writes. */
+static void test_io_ways_in_memory(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	f->dst = test_dir_file(&f->dir, true);
+	run_ways(f, SLOT_WRITE_UNCACHED);
 }
 
 struct waker {
@@ -369,7 +767,7 @@ static void *waker_main(void *argument)
 static void test_io_wait_is_woken(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct waker waker = { .fd = f->dir.fds[0] }; /* the first file opened */
+	struct waker waker = { .fd = f->wake_fd };
 	unsigned early = 0;
 	pthread_t thread;
 	void *ok;
@@ -399,12 +797,18 @@ int main(int argc, char **argv)
 		TEST(test_io_copy),
 		TEST(test_io_source_shorter),
 		TEST(test_io_source_empty),
+		TEST(test_io_chain),
 		TEST(test_io_source_grows),
 		TEST(test_io_write_short),
+		TEST(test_io_rest),
+		TEST(test_io_read_fails),
 		TEST(test_io_errors),
 		TEST(test_io_fsync),
 		TEST(test_io_many_at_once),
+		TEST(test_io_many_chains_at_once),
 		TEST(test_io_registered_files),
+		TEST(test_io_ways),
+		TEST(test_io_ways_in_memory),
 		TEST(test_io_wait_is_woken),
 	};
 

@@ -74,6 +74,14 @@ static const struct option_case cases[] = {
 	{ "reflink", "auto", ENGINE_REFLINK_AUTO },
 	{ "reflink", "always", ENGINE_REFLINK_ALWAYS },
 	{ "reflink", "never", ENGINE_REFLINK_NEVER },
+	{ "offload", "auto", ENGINE_OFFLOAD_AUTO },
+	{ "offload", "always", ENGINE_OFFLOAD_ALWAYS },
+	{ "offload", "never", ENGINE_OFFLOAD_NEVER },
+	{ "offload", "maybe", BAD },
+	{ "direct", "auto", ENGINE_DIRECT_AUTO },
+	{ "direct", "always", ENGINE_DIRECT_ALWAYS },
+	{ "direct", "never", ENGINE_DIRECT_NEVER },
+	{ "direct", "", BAD },
 	{ "reflink", "", BAD },
 	{ "reflink", "yes", BAD },
 	{ "io", "auto", ENGINE_IO_AUTO },
@@ -96,7 +104,8 @@ static long value_of(const struct engine_options *options, const char *name)
 	} values[] = {
 		{ "workers", options->workers },       { "queue_depth", options->queue_depth },
 		{ "block_size", options->block_size }, { "depth", options->depth },
-		{ "reflink", (long)options->reflink }, { "io", (long)options->io },
+		{ "reflink", (long)options->reflink }, { "offload", (long)options->offload },
+		{ "direct", (long)options->direct },   { "io", (long)options->io },
 		{ "fsync", (long)options->fsync },
 	};
 
@@ -116,6 +125,8 @@ static struct engine_options unlike_all(void)
 		.depth = 5,
 		.io = (enum engine_io)55,
 		.reflink = (enum engine_reflink)55,
+		.offload = (enum engine_offload)55,
+		.direct = (enum engine_direct)55,
 		.fsync = (enum engine_fsync)55,
 	};
 }
@@ -123,8 +134,9 @@ static struct engine_options unlike_all(void)
 /* All but one are as before. */
 static void assert_others_unchanged(const struct engine_options *options, const char *name)
 {
-	static const char *const names[] = { "workers", "queue_depth", "block_size", "depth",
-					     "reflink", "io",	       "fsync" };
+	static const char *const names[] = { "workers", "queue_depth", "block_size",
+					     "depth",	"reflink",     "offload",
+					     "direct",	"io",	       "fsync" };
 	const struct engine_options before = unlike_all();
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)

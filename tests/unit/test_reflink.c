@@ -200,8 +200,8 @@ static void test_reflink_range_errors(void **state)
 		int expected;
 	} cases[] = {
 		{ EOPNOTSUPP, -EOPNOTSUPP }, { EXDEV, -EOPNOTSUPP }, { ENOTTY, -EOPNOTSUPP },
-		{ ENOSYS, -EOPNOTSUPP },     { EPERM, -EOPNOTSUPP }, { EBADF, -EOPNOTSUPP },
-		{ ETXTBSY, -EOPNOTSUPP },    { EINVAL, -EINVAL },    { ENOSPC, -ENOSPC },
+		{ ENOSYS, -EOPNOTSUPP },     { EPERM, -EINVAL },     { EBADF, -EINVAL },
+		{ ETXTBSY, -EINVAL },	     { EINVAL, -EINVAL },    { ENOSPC, -ENOSPC },
 		{ EDQUOT, -EDQUOT },	     { EIO, -EIO },	     { EROFS, -EROFS },
 		{ EFBIG, -EFBIG },
 	};
