@@ -68,6 +68,7 @@ int engine_new(const struct engine_options *options, struct engine **ret)
 		return r;
 	offload_init(&engine->offload, engine);
 	pair_table_init(&engine->pairs);
+	resume_table_init(&engine->resumes);
 	TAILQ_INIT(&engine->running);
 	pthread_mutex_init(&engine->lock, NULL); /* never fails with default attributes */
 	pthread_cond_init(&engine->none_running, NULL);
@@ -95,6 +96,7 @@ void engine_free(struct engine *engine)
 	engine_drain(engine);
 	offload_destroy(&engine->offload); /* first: its threads queue tasks */
 	dispatcher_destroy(&engine->dispatcher);
+	resume_table_destroy(&engine->resumes);
 	pair_table_destroy(&engine->pairs);
 	pthread_cond_destroy(&engine->none_running);
 	pthread_mutex_destroy(&engine->lock);

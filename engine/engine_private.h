@@ -5,7 +5,7 @@
  * Lock order, outermost first (no lock is held across a system call, a callback or a reply):
  *	file_copy::lock, tree locks	one file's regions; one tree's books
  *	engine::lock			the list of running jobs
- *	pair_table::lock, dispatcher::lock, offload::lock	leaves
+ *	pair_table::lock, dispatcher::lock, offload::lock, resume_table::lock	leaves
  */
 #ifndef ENGINE_PRIVATE_H
 #define ENGINE_PRIVATE_H
@@ -19,6 +19,7 @@
 #include "job.h"
 #include "offload.h"
 #include "pair.h"
+#include "resume.h"
 
 struct engine {
 	/* set once */
@@ -31,6 +32,7 @@ struct engine {
 	struct dispatcher dispatcher;
 	struct offload offload;
 	struct pair_table pairs;
+	struct resume_table resumes;
 
 	pthread_mutex_t lock;
 	/* protected by lock */

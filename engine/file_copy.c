@@ -131,6 +131,18 @@ static int set_size(struct file_copy *copy)
 	return r;
 }
 
+/* A part is answered, and who asked will ask for the rest. */
+static void keep_for_rest(const struct file_copy *copy)
+{
+	struct resume_point point = copy->begin;
+
+	if (!copy->route.is_huge || copy->prefix == 0 || copy->prefix == copy->spec.length)
+		return;
+	point.src_offset += copy->prefix;
+	point.dst_offset += copy->prefix;
+	resume_put(&copy->spec.job->engine->resumes, &point, copy->route.is_huge);
+}
+
 static void count_route(const struct file_copy *copy)
 {
 	struct engine *engine = copy->spec.job->engine;
@@ -179,6 +191,7 @@ static void finish(struct file_copy *copy, struct worker *worker)
 	}
 	count_route(copy);
 	log_copy(copy);
+	keep_for_rest(copy);
 	if (r == 0)
 		r = set_size(copy);
 	if (r < 0) {

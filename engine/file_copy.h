@@ -25,6 +25,7 @@
 #include "pair.h"
 #include "planner.h"
 #include "region.h"
+#include "resume.h"
 #include "route.h"
 
 struct file_copy;
@@ -65,6 +66,7 @@ struct file_copy {
 	uint64_t hard_limit_ns;	    /* no further block is started */
 	uint64_t dst_size;	    /* before the copy */
 	const char *why_not_cloned; /* for the log */
+	struct resume_point begin;
 	struct route route;
 
 	/* the thread that set planning */

@@ -269,6 +269,7 @@ static void plan_regions(struct file_copy *copy, const struct look *look)
 		.src_fs = &look->src_fs,
 		.dst_fs = &look->dst_fs,
 		.length = spec->length - copy->prefix,
+		.is_huge = resume_take(&spec->job->engine->resumes, &copy->begin),
 	};
 	uint32_t block = options(copy)->block_size;
 
@@ -297,6 +298,14 @@ int file_plan_begin(struct file_copy *copy)
 		spec->length = 0;
 	else
 		spec->length = MIN(spec->length, (uint64_t)found.src.st_size - spec->src_offset);
+	copy->begin = (struct resume_point){
+		.src_dev = found.src.st_dev,
+		.src_ino = found.src.st_ino,
+		.dst_dev = found.dst.st_dev,
+		.dst_ino = found.dst.st_ino,
+		.src_offset = spec->src_offset,
+		.dst_offset = spec->dst_offset,
+	};
 	copy->pair = pair_get(&spec->job->engine->pairs, found.src.st_dev, found.dst.st_dev);
 	r = clone_front(copy, &found.src, (uint64_t)found.dst_fs.f_bsize);
 	if (r == 0)

@@ -63,6 +63,12 @@ static bool may_offload(const struct route_spec *spec)
 	       copies_on_server(spec->src_fs);
 }
 
+static bool is_huge(const struct route_spec *spec)
+{
+	return spec->is_huge ||
+	       (spec->length > HUGE_MIN && spec->length > page_cache_dirty_limit());
+}
+
 void route_init(struct route *route, const struct route_spec *spec)
 {
 	bool auto_direct = spec->options->direct == ENGINE_DIRECT_AUTO;
@@ -71,8 +77,7 @@ void route_init(struct route *route, const struct route_spec *spec)
 		.options = spec->options,
 		.src_fd = spec->src_fd,
 		.dst_fd = spec->dst_fd,
-		.is_huge = auto_direct && !spec->pair->no_uncached && spec->length > HUGE_MIN &&
-			   spec->length > page_cache_dirty_limit(),
+		.is_huge = auto_direct && !spec->pair->no_uncached && is_huge(spec),
 		.direct_src_fd = -1,
 		.direct_dst_fd = -1,
 		.no_offload = !may_offload(spec),

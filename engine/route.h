@@ -38,7 +38,8 @@ struct route_spec {
 	int dst_fd;
 	const struct statfs *src_fs;
 	const struct statfs *dst_fs;
-	uint64_t length; /* of the whole copy */
+	uint64_t length; /* of the copy, or of what is left of it: */
+	bool is_huge;	 /* as a whole it was more than memory may hold dirty */
 };
 
 struct route {
