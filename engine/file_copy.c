@@ -28,6 +28,8 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
+static void advance_locked(struct file_copy *copy, struct worker *worker);
+
 void file_copy_init(struct file_copy *copy, const struct file_copy_spec *spec)
 {
 	uint64_t now;
@@ -173,6 +175,28 @@ static void log_copy(const struct file_copy *copy)
 		  copy->error ? strerror(-copy->error) : "");
 }
 
+/*
+ * Whether there was no space for the beginning, because what was copied behind it at the same time
+ * has taken it: that is cut off again by now, and a second try gets as far as there is space.
+ */
+static bool is_crowded_out(const struct file_copy *copy)
+{
+	return (copy->error == -ENOSPC || copy->error == -EDQUOT) && copy->prefix == 0 &&
+	       copy->route.options && !copy->is_tight;
+}
+
+static void begin_tight(struct file_copy *copy, struct worker *worker)
+{
+	file_plan_tight(copy);
+	__atomic_store_n(&copy->limit, UINT64_MAX, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&copy->lock);
+	copy->planned = copy->cut = false;
+	copy->error = copy->plan_error = 0;
+	copy->highest = 0;
+	copy->planning = true;
+	advance_locked(copy, worker); /* unlocks */
+}
+
 static void finish(struct file_copy *copy, struct worker *worker)
 {
 	struct slot_fsync sync = {
@@ -197,6 +221,10 @@ static void finish(struct file_copy *copy, struct worker *worker)
 	if (r < 0) {
 		copy->error = r;
 		copy->prefix = 0;
+	}
+	if (r == 0 && is_crowded_out(copy)) {
+		begin_tight(copy, worker);
+		return;
 	}
 	/* Who gets a part only asks for the rest, and that ends in an fsync of the whole file. */
 	if (!copy->spec.fsync || copy->prefix < copy->spec.length || copy->error < 0) {

@@ -87,8 +87,7 @@ static struct region *plan_data(struct file_copy *copy, struct extent *extent)
 	struct region *region;
 
 	choice = route_choose(&copy->route, extent->offset, dst_offset, extent->length);
-	if (!choice.offload)
-		preallocate(copy, dst_offset, extent->length);
+	preallocate(copy, dst_offset, extent->length);
 	if (copy->is_tight) {
 		copy->max_regions = 1;
 		if (extent->length > block)
@@ -311,4 +310,15 @@ int file_plan_begin(struct file_copy *copy)
 	if (r == 0)
 		plan_regions(copy, &found);
 	return r;
+}
+
+void file_plan_tight(struct file_copy *copy)
+{
+	const struct file_copy_spec *spec = &copy->spec;
+
+	planner_init(&copy->planner, spec->src_fd, spec->src_offset,
+		     spec->src_offset + spec->length, copy->planner.all_data);
+	copy->preallocated_end = 0;
+	copy->is_tight = true;
+	copy->max_regions = 1;
 }

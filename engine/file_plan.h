@@ -19,4 +19,7 @@ int file_plan_begin(struct file_copy *copy);
 /** The next region, or NULL: with *ret_error 0 when all is planned. */
 struct region *file_plan_next(struct file_copy *copy, int *ret_error);
 
+/** Begins anew, from the beginning, as there is little space: one region of one block at a time. */
+void file_plan_tight(struct file_copy *copy);
+
 #endif /* ENGINE_FILE_PLAN_H */

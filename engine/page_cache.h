@@ -17,7 +17,8 @@ struct page_cache_range {
 
 /**
  * Asks cachestat(2) (Linux 6.5) or, without it, mincore(2). @fd is open for reading. -errno:
- * neither could tell (mincore(2) tells only who owns the file or may write to it).
+ * neither could tell. Where mincore(2) may not tell, to who neither owns the file nor may write to
+ * it, it says that all is cached.
  */
 int page_cache_query(int fd, uint64_t offset, uint64_t length, struct page_cache_range *ret);
 

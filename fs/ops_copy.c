@@ -65,6 +65,19 @@ static void refresh_source_size(const struct copy *copy, uint64_t bytes)
 					       inode_to_id(session->inodes, copy->src), -1, 0);
 }
 
+/*
+ * The kernel takes these errors for "do it yourself" and splices the data (vfs_copy_file_range()):
+ * that is not what reflink=always or offload=always ask for.
+ */
+static int final_error(const struct copy *copy, int error)
+{
+	const struct engine_options *options = &copy->session->options->engine;
+	bool insists = options->reflink == ENGINE_REFLINK_ALWAYS ||
+		       options->offload == ENGINE_OFFLOAD_ALWAYS;
+
+	return insists && (error == -EOPNOTSUPP || error == -EXDEV) ? -EIO : error;
+}
+
 /* job_done_fn */
 static void copy_done(struct job *job, const struct job_result *result, void *userdata)
 {
@@ -76,7 +89,8 @@ static void copy_done(struct job *job, const struct job_result *result, void *us
 		refresh_source_size(copy, result->bytes);
 		fuse_reply_write(copy->req, result->bytes);
 	} else {
-		ops_reply_result(copy->req, ops_job_error(copy->req, result->error));
+		ops_reply_result(copy->req,
+				 ops_job_error(copy->req, final_error(copy, result->error)));
 	}
 	copy_free(copy);
 }

@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -78,8 +79,8 @@ def blocks(path):
 
 
 def ranges(mnt, backing, cut):
-    """Aligned, congruent and odd offsets, to the end of file, beyond it. With `cut` what is not aligned
-    may be refused with EINVAL, and then nothing of it may be there."""
+    """Aligned, congruent and odd offsets, to the end of file, beyond it. With `cut` what is not
+    aligned may be refused with EINVAL, and then nothing of it may be there."""
     size = 5 * MIB
     source = pattern(size + 4321, 1)
     write(f"{backing}/ranges-in", source)
@@ -207,8 +208,22 @@ def answer_existing(source, target):
         say((f"open {os.path.basename(e.filename)}", e.errno))
 
 
+def answer_held(directory, backing):
+    """A destination that becomes immutable after it was opened."""
+    write(f"{directory}/held-in", pattern(100000, 14))
+    write(f"{directory}/held-out", b"old")
+    a = os.open(f"{directory}/held-in", os.O_RDONLY)
+    b = os.open(f"{directory}/held-out", os.O_RDWR)
+    subprocess.run(["chattr", "+i", f"{backing}/held-out"], check=True)
+    try:
+        say(copy(a, 0, b, 0, 100000))
+        print(len(read(f"{backing}/held-out")))
+    finally:
+        subprocess.run(["chattr", "-i", f"{backing}/held-out"], check=True)
+
+
 def changing(mnt, backing, how):
-    """A source that is changed while it is copied: never a hang, and what is copied is the source's."""
+    """A source that is changed while it is copied: no hang, and what is copied is the source's."""
     size, rounds = 48 * MIB, 6
     source = pattern(size, 10)
     more = pattern(4 * MIB, 11)
@@ -292,7 +307,7 @@ def no_space(mnt, backing, size, kind):
     for path in (target, f"{backing}/out-{kind}"):
         got = read(path)
         if error != errno.ENOSPC or not 0 < copied < size:
-            fail(f"{kind}: copied {copied} of {size}, error {error}; there is too much space")
+            fail(f"{kind}: copied {copied} of {size}, error {error}")
         if got[:copied] != source[:copied]:
             fail(f"{kind}: the prefix of {copied} bytes is not the source's")
         if len(got) != max(copied, len(old)):
@@ -307,7 +322,7 @@ def no_space(mnt, backing, size, kind):
 def main():
     commands = {f.__name__: f for f in (
         ranges, holes, same_file, refused, drop, answer_append, answer_limit, answer_existing,
-        changing, fill, no_space)}
+        answer_held, changing, fill, no_space)}
     command, *arguments = sys.argv[1:]
     if command == "ranges":
         ranges(arguments[0], arguments[1], "cut" in arguments)
