@@ -28,6 +28,9 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
+/* So long before an answer is due only short regions are begun. */
+#define LAST_REGIONS_MS 60
+
 static void advance_locked(struct file_copy *copy, struct worker *worker);
 
 void file_copy_init(struct file_copy *copy, const struct file_copy_spec *spec)
@@ -46,7 +49,7 @@ void file_copy_init(struct file_copy *copy, const struct file_copy_spec *spec)
 		return;
 	now = engine_now_ns();
 	copy->soft_limit_ns = now + spec->answer_within_ms * NS_PER_MS;
-	copy->hard_limit_ns = copy->soft_limit_ns + spec->answer_within_ms * NS_PER_MS / 4;
+	copy->hard_limit_ns = copy->soft_limit_ns + spec->answer_within_ms * NS_PER_MS / 8;
 }
 
 void file_copy_destroy(struct file_copy *copy)
@@ -311,6 +314,20 @@ static bool must_stop_locked(const struct file_copy *copy)
 }
 
 /*
+ * How long the next region is to be. Short ones shortly before the answer is due: so all workers end
+ * at about the same time, and none is cut short, which would cost all that lies behind it.
+ */
+static uint64_t next_length_locked(const struct file_copy *copy)
+{
+	uint64_t length = copy->pair.region_length;
+
+	if (copy->soft_limit_ns == 0 ||
+	    engine_now_ns() + LAST_REGIONS_MS * NS_PER_MS < copy->soft_limit_ns)
+		return length;
+	return MIN(length, (uint64_t)copy->stride);
+}
+
+/*
  * Plans regions until there are enough. Called and left with the lock held; not held while
  * planning.
  */
@@ -324,7 +341,7 @@ static void plan_locked(struct file_copy *copy, struct worker *worker)
 			copy->planned = true;
 			return;
 		}
-		copy->region_length = copy->pair.region_length;
+		copy->region_length = next_length_locked(copy);
 		pthread_mutex_unlock(&copy->lock);
 		error = cred_adopt(&worker->cred, copy->spec.job->cred);
 		region = error < 0 ? NULL : file_plan_next(copy, &error);

@@ -19,7 +19,7 @@
 
 #include "arsync/base.h"
 
-#define ANSWER_WITHIN_MS 200
+#define ANSWER_WITHIN_MS 220
 
 struct copy {
 	/* Set once. */
