@@ -271,15 +271,18 @@ static void plan_regions(struct file_copy *copy, const struct look *look)
 		.is_huge = resume_take(&spec->job->engine->resumes, &copy->begin),
 	};
 	uint32_t block = options(copy)->block_size;
+	bool one_slot;
 
 	route_init(&copy->route, &route);
 	planner_init(&copy->planner, spec->src_fd, spec->src_offset + copy->prefix,
 		     spec->src_offset + spec->length, is_dense(&look->src_fs, &look->src));
 	copy->max_regions = regions_at_once(copy, route.length);
-	copy->preallocate_growth = look->dst_fs.f_type == EXT4_SUPER_MAGIC ||
-				   look->dst_fs.f_type == XFS_SUPER_MAGIC;
-	copy->preallocate_inside = is_sparse(&look->dst);
 	copy->stride = block * MAX(1U, MIN(STRIDE / block, (uint32_t)SLOT_BLOCKS_MAX));
+	/* One slot copies block after block: nothing is written behind what finds no space. */
+	one_slot = route.length <= copy->stride;
+	copy->preallocate_growth = !one_slot && (look->dst_fs.f_type == EXT4_SUPER_MAGIC ||
+						 look->dst_fs.f_type == XFS_SUPER_MAGIC);
+	copy->preallocate_inside = !one_slot && is_sparse(&look->dst);
 	if (copy->pair.region_length == 0 || copy->pair.region_length % block != 0)
 		copy->pair.region_length = (uint64_t)copy->stride * REGION_FIRST_STRIDES;
 }
