@@ -3,9 +3,9 @@
  * engine.c - lifecycle, options and counters of the engine.
  *
  * Map of the module: engine.h is the contract; job.c the life of a request; file_copy.c copies one
- * range (file_plan.c, reflink.c, planner.c, route.c, region.c, offload.c below it) and tree.c a tree; dispatcher.c hands their tasks
- * to worker.c, whose slots (slot.c) a method performs (io_ring.c, io_sync.c). docs/ARCHITECTURE.md
- * follows one copy through them.
+ * range (file_plan.c, reflink.c, planner.c, route.c, region.c, offload.c below it) and tree.c a
+ * tree; dispatcher.c hands their tasks to worker.c, whose slots (slot.c) a method performs
+ * (io_ring.c, io_sync.c). docs/ARCHITECTURE.md follows one copy through them.
  */
 #include "arsync/engine.h"
 

@@ -216,9 +216,6 @@ static void finish(struct file_copy *copy, struct worker *worker)
 			route_learned(&copy->route, &copy->pair);
 		pair_put(&engine->pairs, &copy->pair);
 	}
-	count_route(copy);
-	log_copy(copy);
-	keep_for_rest(copy);
 	if (r == 0)
 		r = set_size(copy);
 	if (r < 0) {
@@ -229,6 +226,10 @@ static void finish(struct file_copy *copy, struct worker *worker)
 		begin_tight(copy, worker);
 		return;
 	}
+	/* Once a copy, and of the prefix that it is answered with. */
+	count_route(copy);
+	log_copy(copy);
+	keep_for_rest(copy);
 	/* Who gets a part only asks for the rest, and that ends in an fsync of the whole file. */
 	if (!copy->spec.fsync || copy->prefix < copy->spec.length || copy->error < 0) {
 		report(copy, worker);

@@ -42,8 +42,9 @@ struct pair pair_get(struct pair_table *table, dev_t src_dev, dev_t dst_dev);
 void pair_put(struct pair_table *table, const struct pair *pair);
 
 /**
- * A region of @length bytes (a multiple of @block, unless it was the last) took @took_ns: lengthens or
- * shortens pair::region_length, so that an answer that cannot wait loses little work beyond its prefix.
+ * A region of @length bytes (a multiple of @block, unless it was the last) took @took_ns: lengthens
+ * or shortens pair::region_length, so that an answer that cannot wait loses little work beyond its
+ * prefix.
  */
 void pair_learn(struct pair *pair, uint64_t length, uint32_t block, uint64_t took_ns);
 

@@ -174,8 +174,11 @@ void region_start_stride(struct region *region, struct chunk *chunk)
 	struct slot_copy copy = {
 		.src_fd = route->src_fd,
 		.dst_fd = route->dst_fd,
-		.direct_src_fd = route->direct_src_fd,
-		.direct_dst_fd = route->direct_dst_fd,
+		/* Without the flag the planner may be about to open it. */
+		.direct_src_fd = region->choice.flags & SLOT_READ_DIRECT ? route->direct_src_fd :
+									   -1,
+		.direct_dst_fd = region->choice.flags & SLOT_WRITE_DIRECT ? route->direct_dst_fd :
+									    -1,
 		.src_fixed = -1,
 		.dst_fixed = -1,
 		.flags = region->choice.flags,
