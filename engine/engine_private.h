@@ -43,6 +43,7 @@ struct engine {
 	/* atomic */
 	const struct io_method *method; /* in use; NULL before the first worker */
 	bool warned_sync;
+	unsigned short_copies; /* under way */
 	uint64_t io_uring_enters;
 	uint64_t jobs_started;
 	uint64_t jobs_ended;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_copy.c - COPY_FILE_RANGE: what cp(1) asks for becomes a job of the engine.
+ * ops_copy.c - COPY_FILE_RANGE: what cp(1) asks for becomes a job of the engine, unless it is so
+ * short that it is copied at once.
  *
  * The handler prepares a job and returns; no thread waits. The kernel holds the destination's inode
  * lock until the answer, so the job stops after ANSWER_WITHIN_MS and answers with what it has: cp
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 
 #include "arsync/base.h"
+#include "caller.h"
 
 #define ANSWER_WITHIN_MS 220
 
@@ -52,17 +54,16 @@ static void cleanup_copy(struct copy **copy)
  * The kernel cuts requests at the source's size as it knows it. If there is more, cp would take the
  * cut for the end: make the kernel ask for the size again.
  */
-static void refresh_source_size(const struct copy *copy, uint64_t bytes)
+static void refresh_source_size(struct session *session, struct inode *src, int src_fd,
+				uint64_t end)
 {
-	struct session *session = copy->session;
 	struct stat st;
 
-	if (bytes != copy->length || fstat(copy->src_fd, &st) < 0 ||
-	    (uint64_t)st.st_size <= copy->src_offset + copy->length)
+	if (fstat(src_fd, &st) < 0 || (uint64_t)st.st_size <= end)
 		return;
 	/* A negative offset touches attributes only and takes no lock. */
-	(void)fuse_lowlevel_notify_inval_inode(session->fuse,
-					       inode_to_id(session->inodes, copy->src), -1, 0);
+	(void)fuse_lowlevel_notify_inval_inode(session->fuse, inode_to_id(session->inodes, src), -1,
+					       0);
 }
 
 /*
@@ -86,7 +87,9 @@ static void copy_done(struct job *job, const struct job_result *result, void *us
 	(void)job;
 	fuse_req_interrupt_func(copy->req, NULL, NULL);
 	if (result->bytes > 0 || result->error == 0) {
-		refresh_source_size(copy, result->bytes);
+		if (result->bytes == copy->length)
+			refresh_source_size(copy->session, copy->src, copy->src_fd,
+					    copy->src_offset + copy->length);
 		fuse_reply_write(copy->req, result->bytes);
 	} else {
 		ops_reply_result(copy->req,
@@ -182,6 +185,46 @@ static int prepare(struct session *session, fuse_req_t req, const struct range *
 	return 0;
 }
 
+/* The bytes copied, or -errno; -EAGAIN: a job is to do it. */
+static ssize_t copy_short(struct session *session, fuse_req_t req, const struct range *range)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	_cleanup_caller_ struct cred_thread *thread = NULL;
+	const struct copy_spec spec = {
+		.src_fd = range->src->fd,
+		.dst_fd = range->dst->fd,
+		.src_offset = range->src_offset,
+		.dst_offset = range->dst_offset,
+		.length = range->length,
+	};
+
+	if (range->length > ENGINE_SHORT_MAX ||
+	    ((range->src->flags | range->dst->flags) & O_DIRECT))
+		return -EAGAIN;
+	/* As for quota_identity(). */
+	if (ctx->uid != 0 && caller_begin_member(session, ctx->uid, ctx->gid, &thread) < 0)
+		return -EAGAIN;
+	return engine_copy_short(session->engine, &spec);
+}
+
+/* Whether the request is answered. */
+static bool answer_short(struct session *session, fuse_req_t req, const struct range *range)
+{
+	ssize_t n = copy_short(session, req, range);
+
+	if (n == -EAGAIN)
+		return false;
+	if (n < 0) {
+		fuse_reply_err(req, (int)-n);
+		return true;
+	}
+	if ((uint64_t)n == range->length)
+		refresh_source_size(session, range->src->inode, range->src->fd,
+				    range->src_offset + range->length);
+	fuse_reply_write(req, (size_t)n);
+	return true;
+}
+
 static void ops_copy_file_range(fuse_req_t req, fuse_ino_t src_ino, off_t src_offset,
 				struct fuse_file_info *src_fi, fuse_ino_t dst_ino, off_t dst_offset,
 				struct fuse_file_info *dst_fi, size_t length, int flags)
@@ -200,8 +243,11 @@ static void ops_copy_file_range(fuse_req_t req, fuse_ino_t src_ino, off_t src_of
 
 	(void)src_ino;
 	(void)dst_ino;
-	r = flags || src_offset < 0 || dst_offset < 0 ? -EINVAL :
-							prepare(session, req, &range, &copy);
+	r = flags || src_offset < 0 || dst_offset < 0 ? -EINVAL : 0;
+	if (r == 0 && answer_short(session, req, &range))
+		return;
+	if (r == 0)
+		r = prepare(session, req, &range, &copy);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 		return;

@@ -278,6 +278,9 @@ static int mount_and_serve(struct session *session)
 	/* Until the end of session_run(): a second SIGTERM must not leave a dead mount behind. */
 	if (fuse_set_signal_handlers(session->fuse) < 0)
 		return -EIO;
+	/* Who has a limit of file sizes gets EFBIG; the daemon's own limit is not to end it. */
+	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+		return negative_errno();
 	r = mount_it(session);
 	if (r < 0)
 		return r;

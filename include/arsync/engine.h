@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "arsync/cred.h"
 #include "arsync/log.h"
@@ -69,6 +70,9 @@ enum engine_fsync {
 #define ENGINE_BLOCK_SIZE_MAX (16 * 1024 * 1024)
 #define ENGINE_DEPTH_MAX 6
 #define ENGINE_DEPTH_AUTO (-1)
+
+/* What engine_copy_short() takes, at most: more is copied faster by a worker. */
+#define ENGINE_SHORT_MAX (256 * 1024)
 
 struct engine_options {
 	unsigned workers;     /* 0: the cores the process may use */
@@ -166,6 +170,14 @@ struct copy_spec {
  * -ESHUTDOWN: the engine is draining; -ENOMEM, or -errno of fstat(2).
  */
 int engine_copy_range(struct engine *engine, const struct copy_spec *spec, struct job **ret);
+
+/**
+ * Copies a short range at once, without a job: on the calling thread, with its identity and its
+ * signals, which it must be prepared for (SIGXFSZ). Of @spec only the descriptors and the range count. Answers
+ * the bytes copied, at least 1, or -errno; -EAGAIN: this is for engine_copy_range(), because of
+ * its length, its holes, the options, the file system, or because enough threads are at it already.
+ */
+ssize_t engine_copy_short(struct engine *engine, const struct copy_spec *spec);
 
 /** A file or directory, with everything below it, to a name that does not exist yet. */
 struct tree_spec {

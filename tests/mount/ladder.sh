@@ -215,8 +215,9 @@ check "over FUSE: by offload above" \
 way=$byte
 [[ $clones == no ]] || way=clone
 MNT=$lower
+# What is left over at the end of a file may be short enough to be copied at once.
 check "over FUSE: by $way below" \
-	between $((size + 104857600)) "$(copied_bytes "$way")" $((8 * (size + 104857600)))
+	between $((size + 104857600 - 524288)) "$(copied_bytes "$way")" $((8 * (size + 104857600)))
 MNT=$upper
 check "over FUSE: ranges" ladder ranges "$upper" "$raw"
 check "over FUSE: holes" ladder holes "$upper" "$raw"
