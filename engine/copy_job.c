@@ -3,6 +3,7 @@
  * copy_job.c - the job that copies one range: a file_copy and nothing else.
  */
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 
 #include "arsync/base.h"
 #include "engine_private.h"
@@ -53,6 +54,20 @@ static bool is_out_of_bounds(uint64_t offset, uint64_t length)
 	return offset > INT64_MAX || length > INT64_MAX - offset;
 }
 
+/*
+ * The kernel's own call refuses a swap file, as the source too, and does so when asked for 0 bytes;
+ * nothing else tells that a file is one. Where there is no swap there is none.
+ */
+static bool is_swap_file(const struct copy_spec *spec)
+{
+	loff_t src = 0, dst = 0;
+	struct sysinfo info;
+
+	return sysinfo(&info) == 0 && info.totalswap > 0 &&
+	       copy_file_range(spec->src_fd, &src, spec->dst_fd, &dst, 0, 0) < 0 &&
+	       errno == ETXTBSY;
+}
+
 static int check_spec(const struct copy_spec *spec)
 {
 	uint64_t src = spec->src_offset, dst = spec->dst_offset;
@@ -65,7 +80,7 @@ static int check_spec(const struct copy_spec *spec)
 	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino && src < dst + spec->length &&
 	    dst < src + spec->length)
 		return -EINVAL;
-	return 0;
+	return is_swap_file(spec) ? -ETXTBSY : 0;
 }
 
 int engine_copy_range(struct engine *engine, const struct copy_spec *spec, struct job **ret)

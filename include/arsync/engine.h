@@ -167,15 +167,17 @@ struct copy_spec {
 
 /**
  * Prepares a copy of one range. -EINVAL: ranges of one file overlap, or reach beyond INT64_MAX;
- * -ESHUTDOWN: the engine is draining; -ENOMEM, or -errno of fstat(2).
+ * -ETXTBSY: one of them is a swap file in use; -ESHUTDOWN: the engine is draining; -ENOMEM, or
+ * -errno of fstat(2).
  */
 int engine_copy_range(struct engine *engine, const struct copy_spec *spec, struct job **ret);
 
 /**
  * Copies a short range at once, without a job: on the calling thread, with its identity and its
- * signals, which it must be prepared for (SIGXFSZ). Of @spec only the descriptors and the range count. Answers
- * the bytes copied, at least 1, or -errno; -EAGAIN: this is for engine_copy_range(), because of
- * its length, its holes, the options, the file system, or because enough threads are at it already.
+ * signals, which it must be prepared for (SIGXFSZ). Of @spec only the descriptors and the range
+ * count. Answers the bytes copied, at least 1, or -errno; -EAGAIN: this is for engine_copy_range(),
+ * because of its length, its holes, the options, the file system, or because enough threads are at
+ * it already.
  */
 ssize_t engine_copy_short(struct engine *engine, const struct copy_spec *spec);
 

@@ -266,10 +266,13 @@ if [[ $FSTYPE == ext4 ]]; then
 		swap=$BACKING/swap
 		on_raw=$(ladder answer_existing "$BACKING/in/big" "$swap" 2>&1)
 		in_mount=$(ladder answer_existing "$MNT/in/big" "$MNT/swap" 2>&1)
-		# A swap file can be read, and so it can be copied where that is done by reading.
+		source_on_raw=$(ladder answer_existing "$swap" "$BACKING/out/big" 2>&1)
+		source_in_mount=$(ladder answer_existing "$MNT/swap" "$MNT/out/big" 2>&1)
+		# A swap file can be read, and so cp can copy it.
 		check "cp of a swap file ends" bounded 30 cp "$MNT/swap" "$MNT/out/swap"
 		swapoff "$swap" && swap=
 		check_equal "a swap file as the destination" "$on_raw" "$in_mount"
+		check_equal "a swap file as the source" "$source_on_raw" "$source_in_mount"
 		check "a swap file is as it was" cmp "$BACKING/swap" "$BACKING/out/swap"
 	else
 		echo "# swapon is not permitted here: no test of swap files"

@@ -58,8 +58,9 @@ class FileCopies:
         self.share, self.durable, self.sparse = share, durable, sparse
 
     def make(self, kind, against="cp", name=None, **engine_options):
-        """The contender of a kind: mount, engine, cp, rsync or dd; None if it is not installed."""
-        if kind not in ("mount", "engine") and not program(kind):
+        """The contender of a kind: mount, engine, queued, cp, rsync or dd; None if it is not
+        installed."""
+        if kind not in ("mount", "engine", "queued") and not program(kind):
             return None
         name = name or kind
         path = self.place.inside if kind == "mount" else self.place.below
@@ -93,6 +94,9 @@ class FileCopies:
         if self.durable:
             options["fsync"] = "file"
         return self.place.engine_command(source, destination, **options)
+
+    def _queued(self, source, destination, number):
+        return [self.place.queued, str(number), source, destination]
 
     def _rsync(self, source, destination):
         flags = ["-aS"] if self.sparse else ["-a"]

@@ -188,13 +188,14 @@ class Arsyncfs:
 class Place:
     """A mounted file system with an arsyncfs on it, and the programs that copy there."""
 
-    def __init__(self, file_system, mount, engine, engine_options):
+    def __init__(self, file_system, mount, build, engine_options):
         self.kind = file_system.kind
         self.root = file_system.root
         self.mount_options = file_system.options
         self.backing = os.path.join(self.root, "backing")
         self.at = mount.at
-        self.engine = engine
+        self.engine = os.path.join(build, "arsync")
+        self.queued = os.path.join(build, "tools", "queued")
         self.engine_options = engine_options
 
     def below(self, name):
@@ -224,7 +225,7 @@ def make_place(stack, kind, size, directory, build, options):
     mount = stack.enter_context(Arsyncfs(os.path.join(build, "arsyncfs"), backing, directory,
                                          option_arguments(options)))
     engine = {name: value for name, value in options.items() if name in ENGINE_OPTIONS}
-    return Place(file_system, mount, os.path.join(build, "arsync"), engine)
+    return Place(file_system, mount, build, engine)
 
 
 def check_space(directory, disk_bytes, memory_bytes, memory_available):
@@ -240,7 +241,7 @@ def check_space(directory, disk_bytes, memory_bytes, memory_available):
 
 def check_programs(build):
     """Fails in one sentence when arsyncfs is not built or the machine lacks what mounts need."""
-    for name in ("arsyncfs", "arsync"):
+    for name in ("arsyncfs", "arsync", "tools/queued"):
         if not os.access(os.path.join(build, name), os.X_OK):
             raise BenchError(f"there is no {name} in {build}; build it there, or say --build DIR")
     for name in ("losetup", "mount", "umount"):

@@ -217,6 +217,32 @@ class Sizes(Work):
         return sample
 
 
+class Queued(Work):
+    """What a byte costs when many jobs wait for their turn."""
+
+    name = "QUEUED"
+    file_systems = ("ext4", "tmpfs")
+    at_once = (1, 10, 100, 1000, 10_000)
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.size = settings.scaled(10_000 * 64 * KIB)
+        self.title = (f"{format_size(self.size)} in jobs of 64 KiB for the engine, 1 to 10,000 of "
+                      "them queued at once")
+
+    def space(self):
+        return 2 * self.size
+
+    def prepare(self, place):
+        data.make_file(place.below("big"), self.size)
+        return ["big"]
+
+    def contenders(self, place):
+        copies = self.copies(place, ["big"])
+        return [copies.make("queued", "1 queued", f"{number} queued", number=number)
+                for number in self.at_once]
+
+
 class Workers(BigHot):
     """What a second core gives, and every further one."""
 
@@ -236,6 +262,6 @@ class Workers(BigHot):
 
 WORKS = {work.name: work for work in (
     BigHot, BigCold, BigSync, Huge, Many3, Many8, Sparse, Clone, Range, Small, Fair, Sizes,
-    Workers)}
+    Queued, Workers)}
 # What --quick runs when it is not told which works: on which file systems.
 QUICK = {"BIG-HOT": ("tmpfs", "ext4"), "CLONE": ("xfs",), "SMALL": ("tmpfs", "ext4")}
