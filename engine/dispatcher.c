@@ -99,15 +99,33 @@ static void set_will_pop_locked(struct dispatcher *dispatcher, struct worker *wo
 		dispatcher->n_will_pop--;
 }
 
-/* A worker for one more task: one that waits, preferably with nothing in flight. */
+/* A worker for one more task: of those that wait, the one with the least to do. */
 static struct worker *choose_waiting_locked(struct dispatcher *dispatcher)
 {
-	struct worker *worker;
+	struct worker *worker, *best = TAILQ_FIRST(&dispatcher->waiting);
 
 	TAILQ_FOREACH(worker, &dispatcher->waiting, waiting_link)
-		if (!worker->busy)
-			return worker;
-	return TAILQ_FIRST(&dispatcher->waiting);
+		if (worker->load < best->load)
+			best = worker;
+	return best;
+}
+
+/*
+ * A worker with less to do than @self, or NULL. It comes for a task by itself, before it waits, or
+ * waits and can be woken.
+ */
+static struct worker *less_loaded_locked(const struct dispatcher *dispatcher,
+					 const struct worker *self)
+{
+	struct worker *best = NULL;
+
+	for (unsigned i = 0; i < dispatcher->n_workers; i++) {
+		struct worker *worker = dispatcher->workers[i];
+
+		if (worker->load < (best ? best->load : self->load))
+			best = worker;
+	}
+	return best;
 }
 
 /* Whether the tasks queued are more than the calling worker will take by itself. */
@@ -210,32 +228,40 @@ int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, str
 	return 0;
 }
 
-struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker, bool busy)
+struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker, unsigned load)
 {
-	struct task *task;
+	struct worker *other = NULL;
+	struct task *task = NULL;
 
 	pthread_mutex_lock(&dispatcher->lock);
-	task = dequeue_locked(dispatcher);
 	worker->has_popped = true;
-	worker->busy = busy;
+	worker->load = load;
+	if (dispatcher->n_ready > 0)
+		other = less_loaded_locked(dispatcher, worker);
+	if (!other)
+		task = dequeue_locked(dispatcher);
+	else if (other->waiting)
+		set_waiting_locked(dispatcher, other, false);
+	else
+		other = NULL; /* nobody to be woken */
 	set_will_pop_locked(dispatcher, worker, false);
 	set_waiting_locked(dispatcher, worker, task == NULL && !dispatcher->stopping);
 	pthread_mutex_unlock(&dispatcher->lock);
+	if (other)
+		worker_wake(other);
 	return task;
 }
 
 void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker)
 {
-	struct help help = { NULL, false };
-	bool had_promised;
+	struct help help;
 
 	pthread_mutex_lock(&dispatcher->lock);
-	had_promised = worker->will_pop;
+	worker->load = DISPATCHER_LOAD_FULL;
 	set_waiting_locked(dispatcher, worker, false);
 	set_will_pop_locked(dispatcher, worker, false);
-	/* Nobody was called for what it was to take. */
-	if (had_promised)
-		help = find_help_locked(dispatcher, NULL);
+	/* Nobody was called for what it was to take, or what was left to it. */
+	help = find_help_locked(dispatcher, NULL);
 	pthread_mutex_unlock(&dispatcher->lock);
 	call_help(dispatcher, &help, worker);
 }

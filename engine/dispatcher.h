@@ -4,7 +4,8 @@
  *
  * Every job has a task_queue. Queues with something to do form a ring; each pop takes the first
  * task of the next queue, so that a small job beside a huge one waits for a block, not for the job.
- * A worker that finds nothing says so and is woken (or started) when something comes.
+ * A worker that finds nothing says so and is woken (or started) when something comes. One that has
+ * more to do than another leaves a task to that one.
  *
  * Queues are bounded by those who push: a file keeps 2^depth regions here, a tree works depth
  * first.
@@ -15,6 +16,7 @@
 #ifndef ENGINE_DISPATCHER_H
 #define ENGINE_DISPATCHER_H
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/queue.h>
@@ -75,13 +77,16 @@ enum push_where {
 int dispatcher_push(struct dispatcher *dispatcher, struct task_queue *queue, struct task *task,
 		    enum push_where where, struct worker *self);
 
-/**
- * The next task, or NULL; then @worker counts as waiting until it is woken or pops again. @busy: it
- * has I/O in flight, so that an idle one is woken rather.
- */
-struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker, bool busy);
+#define DISPATCHER_LOAD_FULL UINT_MAX
 
-/** @worker no longer waits for a task (it has no room, or goes away). */
+/**
+ * The next task, or NULL; then @worker counts as waiting until it is woken or pops again. @load: how
+ * much it works on already. What is ready is left to a worker with less, which is woken if need be:
+ * else one would have all regions of a file before the next one has come for any.
+ */
+struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker, unsigned load);
+
+/** @worker no longer waits for a task: it has no room. */
 void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker);
 
 /** @worker will pop soon by itself. */

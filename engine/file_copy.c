@@ -196,6 +196,7 @@ static void begin_tight(struct file_copy *copy, struct worker *worker)
 	copy->planned = copy->cut = false;
 	copy->error = copy->plan_error = 0;
 	copy->highest = 0;
+	memset(copy->bytes_by_way, 0, sizeof(copy->bytes_by_way)); /* nothing of it is left */
 	copy->planning = true;
 	advance_locked(copy, worker); /* unlocks */
 }

@@ -161,6 +161,12 @@ static void start_strides(struct worker *worker)
 	}
 }
 
+/* Small files in flight count as one, however many. */
+static unsigned load(const struct worker *worker)
+{
+	return worker->n_regions > 0 ? worker->n_regions : worker->in_flight > 0;
+}
+
 /* Takes tasks one by one: what one of them leaves free, another may have. */
 static void run_tasks(struct worker *worker)
 {
@@ -169,7 +175,7 @@ static void run_tasks(struct worker *worker)
 
 	start_strides(worker);
 	while (has_room(worker)) {
-		task = dispatcher_pop(dispatcher, worker, worker->in_flight > 0);
+		task = dispatcher_pop(dispatcher, worker, load(worker));
 		if (!task)
 			return;
 		task->run(task, worker);

@@ -42,7 +42,7 @@ struct worker {
 
 	/* protected by dispatcher::lock */
 	bool waiting;
-	bool busy;
+	unsigned load; /* see dispatcher_pop() */
 	bool has_popped;
 	bool will_pop; /* it is about to, without being woken */
 	TAILQ_ENTRY(worker) waiting_link;

@@ -64,7 +64,7 @@ static void *stand_in_main(void *argument)
 	struct task *task;
 
 	for (;;) {
-		task = dispatcher_pop(dispatcher, &self->worker, false);
+		task = dispatcher_pop(dispatcher, &self->worker, 0);
 		if (task)
 			task->run(task, &self->worker);
 		else if (dispatcher_is_stopping(dispatcher) || !test_sem_wait(&self->woken))
@@ -150,7 +150,7 @@ static int teardown(void **state)
 	if (f->hung)
 		return 0;
 	/* A failed test leaves tasks; the dispatcher must have none. */
-	while (dispatcher_pop(&f->dispatcher, &any, false))
+	while (dispatcher_pop(&f->dispatcher, &any, 0))
 		;
 	dispatcher_not_waiting(&f->dispatcher, &any);
 	dispatcher_destroy(&f->dispatcher);
@@ -178,9 +178,9 @@ static unsigned wakes(struct fixture *f, unsigned index)
 }
 
 /* The next task is number @index, or there is none (-1). */
-static void assert_pop(struct fixture *f, unsigned worker, bool busy, int index)
+static void assert_pop(struct fixture *f, unsigned worker, unsigned load, int index)
 {
-	struct task *task = dispatcher_pop(&f->dispatcher, worker_at(f, worker), busy);
+	struct task *task = dispatcher_pop(&f->dispatcher, worker_at(f, worker), load);
 
 	assert_ptr_equal(task, index < 0 ? NULL : &f->tasks[index].task);
 }
@@ -194,12 +194,12 @@ static void test_dispatcher_pop_order(void **state)
 	push(f, &f->first, 3, PUSH_FIRST, NULL);
 	push(f, &f->first, 4, PUSH_FIRST, NULL);
 	push(f, &f->first, 5, PUSH_LAST, NULL);
-	assert_pop(f, 0, false, 4);
-	assert_pop(f, 0, false, 3);
-	assert_pop(f, 0, false, 1);
-	assert_pop(f, 0, false, 2);
-	assert_pop(f, 0, false, 5);
-	assert_pop(f, 0, false, -1);
+	assert_pop(f, 0, 0, 4);
+	assert_pop(f, 0, 0, 3);
+	assert_pop(f, 0, 0, 1);
+	assert_pop(f, 0, 0, 2);
+	assert_pop(f, 0, 0, 5);
+	assert_pop(f, 0, 0, -1);
 }
 
 static void test_dispatcher_pop_round_robin(void **state)
@@ -210,13 +210,13 @@ static void test_dispatcher_pop_round_robin(void **state)
 		push(f, &f->first, i, PUSH_LAST, NULL);
 	push(f, &f->second, 11, PUSH_LAST, NULL);
 	push(f, &f->second, 12, PUSH_LAST, NULL);
-	assert_pop(f, 0, false, 1);
-	assert_pop(f, 0, false, 11);
-	assert_pop(f, 0, false, 2);
-	assert_pop(f, 0, false, 12);
-	assert_pop(f, 0, false, 3);
-	assert_pop(f, 0, false, 4);
-	assert_pop(f, 0, false, -1);
+	assert_pop(f, 0, 0, 1);
+	assert_pop(f, 0, 0, 11);
+	assert_pop(f, 0, 0, 2);
+	assert_pop(f, 0, 0, 12);
+	assert_pop(f, 0, 0, 3);
+	assert_pop(f, 0, 0, 4);
+	assert_pop(f, 0, 0, -1);
 }
 
 /* PUSH_FIRST is first within its job: it does not overtake the others. */
@@ -227,11 +227,11 @@ static void test_dispatcher_push_first_keeps_turns(void **state)
 	push(f, &f->first, 1, PUSH_LAST, NULL);
 	push(f, &f->first, 2, PUSH_LAST, NULL);
 	push(f, &f->second, 11, PUSH_LAST, NULL);
-	assert_pop(f, 0, false, 1);
+	assert_pop(f, 0, 0, 1);
 	push(f, &f->first, 3, PUSH_FIRST, NULL);
-	assert_pop(f, 0, false, 11);
-	assert_pop(f, 0, false, 3);
-	assert_pop(f, 0, false, 2);
+	assert_pop(f, 0, 0, 11);
+	assert_pop(f, 0, 0, 3);
+	assert_pop(f, 0, 0, 2);
 }
 
 /* A job that refills its queue each time it is served waits its turn all the same. */
@@ -242,11 +242,11 @@ static void test_dispatcher_push_refilled_queue_goes_last(void **state)
 	push(f, &f->first, 1, PUSH_LAST, NULL);
 	push(f, &f->second, 11, PUSH_LAST, NULL);
 	push(f, &f->second, 12, PUSH_LAST, NULL);
-	assert_pop(f, 0, false, 1);
+	assert_pop(f, 0, 0, 1);
 	push(f, &f->first, 2, PUSH_FIRST, worker_at(f, 0));
-	assert_pop(f, 0, false, 11);
-	assert_pop(f, 0, false, 2);
-	assert_pop(f, 0, false, 12);
+	assert_pop(f, 0, 0, 11);
+	assert_pop(f, 0, 0, 2);
+	assert_pop(f, 0, 0, 12);
 }
 
 static void test_dispatcher_init_starts_nobody(void **state)
@@ -257,7 +257,7 @@ static void test_dispatcher_init_starts_nobody(void **state)
 	push(f, &f->first, 1, PUSH_LAST, NULL);
 	assert_int_equal(f->started, 1);
 	/* It is on its way: the task is its own, whether it was woken or not. */
-	assert_pop(f, 0, false, 1);
+	assert_pop(f, 0, 0, 1);
 }
 
 /* One job that does one thing after the other, as a sequential copy does. */
@@ -267,19 +267,19 @@ static void test_dispatcher_push_sequential_one_worker(void **state)
 
 	push(f, &f->first, 0, PUSH_LAST, NULL);
 	for (unsigned i = 0; i < 100; i++) {
-		assert_pop(f, 0, false, (int)i);
+		assert_pop(f, 0, 0, (int)i);
 		push(f, &f->first, i + 1, PUSH_LAST, worker_at(f, 0));
 	}
-	assert_pop(f, 0, false, 100);
-	assert_pop(f, 0, false, -1);
+	assert_pop(f, 0, 0, 100);
+	assert_pop(f, 0, 0, -1);
 	/* From outside to the worker that waits: it is woken, no other is started. */
 	for (unsigned i = 0; i < 10; i++) {
 		unsigned before = wakes(f, 0);
 
 		push(f, &f->first, i, PUSH_LAST, NULL);
 		assert_int_equal(wakes(f, 0), before + 1);
-		assert_pop(f, 0, false, (int)i);
-		assert_pop(f, 0, false, -1);
+		assert_pop(f, 0, 0, (int)i);
+		assert_pop(f, 0, 0, -1);
 	}
 	assert_int_equal(f->started, 1);
 }
@@ -290,7 +290,7 @@ static void test_dispatcher_push_starts_up_to_max(void **state)
 
 	push(f, &f->first, 0, PUSH_LAST, NULL);
 	assert_int_equal(f->started, 1);
-	assert_pop(f, 0, false, 0);
+	assert_pop(f, 0, 0, 0);
 	/* The worker has room for one; each further one brings another worker, up to the bound. */
 	push(f, &f->first, 1, PUSH_LAST, worker_at(f, 0));
 	assert_int_equal(f->started, 1);
@@ -298,7 +298,7 @@ static void test_dispatcher_push_starts_up_to_max(void **state)
 	assert_int_equal(f->started, 2);
 	push(f, &f->first, 3, PUSH_LAST, worker_at(f, 0));
 	/* The second is still on its way to its first task, and counts for it. */
-	assert_pop(f, 1, false, 1);
+	assert_pop(f, 1, 0, 1);
 	push(f, &f->first, 4, PUSH_LAST, worker_at(f, 0));
 	assert_int_equal(f->started, WORKERS);
 	for (unsigned i = 5; i < 20; i++)
@@ -312,7 +312,7 @@ static void start_all(struct fixture *f)
 {
 	for (unsigned i = 0; i < WORKERS; i++) {
 		push(f, &f->first, i, PUSH_LAST, NULL);
-		assert_pop(f, i, false, (int)i);
+		assert_pop(f, i, 0, (int)i);
 	}
 	assert_int_equal(f->started, WORKERS);
 }
@@ -325,7 +325,7 @@ static void test_dispatcher_push_wakes_one_each(void **state)
 	start_all(f);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		before[i] = wakes(f, i);
-		assert_pop(f, i, false, -1);
+		assert_pop(f, i, 0, -1);
 	}
 	/* The last one to wait is woken first; nobody twice. */
 	push(f, &f->first, 1, PUSH_LAST, NULL);
@@ -346,9 +346,9 @@ static void test_dispatcher_push_prefers_idle(void **state)
 	unsigned before;
 
 	start_all(f);
-	assert_pop(f, 0, false, -1);
-	assert_pop(f, 1, true, -1);
-	assert_pop(f, 2, true, -1);
+	assert_pop(f, 0, 0, -1);
+	assert_pop(f, 1, 1, -1);
+	assert_pop(f, 2, 1, -1);
 	before = wakes(f, 0);
 	push(f, &f->first, 1, PUSH_LAST, NULL);
 	assert_int_equal(wakes(f, 0), before + 1);
@@ -358,6 +358,50 @@ static void test_dispatcher_push_prefers_idle(void **state)
 	assert_int_equal(wakes(f, 2), before + 1);
 }
 
+/* What is ready is for who has the least to do, who is woken for it if need be. */
+static void test_dispatcher_pop_leaves_to_less_loaded(void **state)
+{
+	struct fixture *f = *state;
+	unsigned before;
+
+	start_all(f);
+	assert_pop(f, 0, 2, -1);
+	assert_pop(f, 1, 1, -1);
+	assert_pop(f, 2, 3, -1);
+	before = wakes(f, 1);
+	push(f, &f->first, 1, PUSH_LAST, NULL);
+	assert_int_equal(wakes(f, 1), before + 1); /* it is on its way */
+	assert_pop(f, 0, 2, -1);
+	assert_pop(f, 2, 3, -1);
+	assert_int_equal(wakes(f, 1), before + 1);
+	assert_pop(f, 1, 1, 1);
+
+	/* As much to do is not less. */
+	push(f, &f->first, 2, PUSH_LAST, NULL);
+	assert_pop(f, 1, 2, 2);
+	/* It has looked and waits: it is woken by who leaves it something. */
+	push(f, &f->first, 3, PUSH_LAST, NULL);
+	push(f, &f->first, 4, PUSH_LAST, NULL);
+	assert_pop(f, 1, 2, 3);
+	assert_pop(f, 1, 3, -1);
+	assert_pop(f, 0, 2, 4);
+}
+
+/* Who has no room is not waited for. */
+static void test_dispatcher_pop_not_left_to_full(void **state)
+{
+	struct fixture *f = *state;
+
+	start_all(f);
+	assert_pop(f, 0, 5, -1);
+	assert_pop(f, 1, 1, -1);
+	assert_pop(f, 2, 5, -1);
+	push(f, &f->first, 1, PUSH_LAST, NULL);
+	assert_pop(f, 0, 5, -1);
+	dispatcher_not_waiting(&f->dispatcher, worker_at(f, 1));
+	assert_pop(f, 0, 5, 1);
+}
+
 static void test_dispatcher_not_waiting_is_not_woken(void **state)
 {
 	struct fixture *f = *state;
@@ -365,12 +409,12 @@ static void test_dispatcher_not_waiting_is_not_woken(void **state)
 
 	start_all(f);
 	for (unsigned i = 0; i < WORKERS; i++)
-		assert_pop(f, i, false, -1);
+		assert_pop(f, i, 0, -1);
 	dispatcher_not_waiting(&f->dispatcher, worker_at(f, 2));
 	before = wakes(f, 2);
 	push(f, &f->first, 1, PUSH_LAST, NULL);
 	assert_int_equal(wakes(f, 2), before);
-	assert_pop(f, 1, false, 1);
+	assert_pop(f, 1, 0, 1);
 }
 
 /* A worker that will look for tasks by itself needs no help with as many as it takes: one. */
@@ -381,33 +425,33 @@ static void test_dispatcher_will_pop(void **state)
 	unsigned before;
 
 	push(f, &f->first, 0, PUSH_LAST, NULL);
-	assert_pop(f, 0, false, 0);
+	assert_pop(f, 0, 0, 0);
 	dispatcher_will_pop(dispatcher, worker_at(f, 0));
 	dispatcher_will_pop(dispatcher, worker_at(f, 0)); /* counts once */
 	push(f, &f->first, 1, PUSH_LAST, NULL);
 	assert_int_equal(f->started, 1);
 	push(f, &f->first, 2, PUSH_LAST, worker_at(f, 0)); /* it takes no two */
 	assert_int_equal(f->started, 2);
-	assert_pop(f, 1, false, 1);
-	assert_pop(f, 0, false, 2);
+	assert_pop(f, 1, 0, 1);
+	assert_pop(f, 0, 0, 2);
 	/* It has looked: what comes now brings the last one. */
 	push(f, &f->first, 3, PUSH_LAST, NULL);
 	assert_int_equal(f->started, 3);
-	assert_pop(f, 2, false, 3);
+	assert_pop(f, 2, 0, 3);
 
 	/* And the same with one that waits: it is left alone, until there is more. */
-	assert_pop(f, 1, false, -1);
+	assert_pop(f, 1, 0, -1);
 	before = wakes(f, 1);
 	dispatcher_will_pop(dispatcher, worker_at(f, 0));
 	push(f, &f->first, 4, PUSH_LAST, NULL);
 	assert_int_equal(wakes(f, 1), before);
 	push(f, &f->first, 5, PUSH_LAST, NULL);
 	assert_int_equal(wakes(f, 1), before + 1);
-	assert_pop(f, 1, false, 4);
-	assert_pop(f, 0, false, 5);
+	assert_pop(f, 1, 0, 4);
+	assert_pop(f, 0, 0, 5);
 
 	/* A worker that finds that it has no room does not count any more. */
-	assert_pop(f, 1, false, -1);
+	assert_pop(f, 1, 0, -1);
 	before = wakes(f, 1);
 	dispatcher_will_pop(dispatcher, worker_at(f, 0));
 	dispatcher_not_waiting(dispatcher, worker_at(f, 0));
@@ -422,7 +466,7 @@ static void test_dispatcher_not_waiting_passes_task_on(void **state)
 	unsigned before;
 
 	start_all(f);
-	assert_pop(f, 1, false, -1);
+	assert_pop(f, 1, 0, -1);
 	dispatcher_will_pop(&f->dispatcher, worker_at(f, 0));
 	before = wakes(f, 1);
 	push(f, &f->first, 1, PUSH_LAST, NULL);
@@ -443,14 +487,14 @@ static void test_dispatcher_push_without_worker(void **state)
 	/* It may be tried again. */
 	f->start_error = 0;
 	push(f, &f->first, 1, PUSH_LAST, NULL);
-	assert_pop(f, 0, false, 1);
+	assert_pop(f, 0, 0, 1);
 	/* A second worker is no must. */
 	f->start_error = -ENOMEM;
 	push(f, &f->first, 2, PUSH_LAST, NULL);
 	push(f, &f->first, 3, PUSH_LAST, NULL);
 	assert_int_equal(f->started, 1);
-	assert_pop(f, 0, false, 2);
-	assert_pop(f, 0, false, 3);
+	assert_pop(f, 0, 0, 2);
+	assert_pop(f, 0, 0, 3);
 	/* Nor is it given up for good. */
 	f->start_error = 0;
 	push(f, &f->first, 4, PUSH_LAST, NULL);
@@ -532,6 +576,8 @@ int main(int argc, char **argv)
 		TEST(test_dispatcher_push_starts_up_to_max),
 		TEST(test_dispatcher_push_wakes_one_each),
 		TEST(test_dispatcher_push_prefers_idle),
+		TEST(test_dispatcher_pop_leaves_to_less_loaded),
+		TEST(test_dispatcher_pop_not_left_to_full),
 		TEST(test_dispatcher_not_waiting_is_not_woken),
 		TEST(test_dispatcher_will_pop),
 		TEST(test_dispatcher_not_waiting_passes_task_on),
