@@ -180,3 +180,12 @@ done
 exec 3>&-
 pass "copies of a file that is being appended to"
 check "no copy is left running" wait_until 5 jobs_ended
+
+# Buffers, registered or not, and 64 MiB for all else
+memory=$(awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_pid)/status")
+limit=$((64 * 1024 + $(nproc) * 4 * 1024))
+if grep -q libasan "/proc/$(daemon_pid)/maps"; then
+	echo "# the sanitizer takes memory of its own: $memory KiB are not compared"
+else
+	check "the daemon's memory" test "$memory" -le "$limit"
+fi
