@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "arsync/base.h"
+#include "ring.h"
 
 /* RELEASE, readahead and the like: enough that closed files do not pile up as open descriptors. */
 #define MAX_BACKGROUND 512
@@ -126,8 +127,8 @@ static void negotiate(struct session *session, struct fuse_conn_info *conn)
 				  (unsigned long long)wanted[i]);
 	/*
 	 * Splicing requests out of the device costs every small request one more system call, and
-	 * the bulk of writes goes through the kernel. FUSE over io_uring delivers no interrupts and
-	 * lets copies keep short requests waiting.
+	 * the bulk of writes goes through the kernel. libfuse's own FUSE over io_uring delivers no
+	 * interrupts and lets long requests keep short ones waiting: see ring.h.
 	 */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
@@ -148,6 +149,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 		log_info(session->log, "no kernel passthrough: %s",
 			 passthrough ? "this kernel has none" : "it needs CAP_SYS_ADMIN");
 	}
+	if (session->ring)
+		ring_want(session->ring, conn->capable_ext & FUSE_CAP_OVER_IO_URING);
 	conn->max_background = MAX_BACKGROUND;
 	conn->time_gran = 1;
 }

@@ -98,6 +98,20 @@ static int set_passthrough(struct options *options, const char *name, const char
 	return r;
 }
 
+static int set_transport(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = {
+		{ "auto", OPTIONS_TRANSPORT_AUTO },
+		{ "ring", OPTIONS_TRANSPORT_RING },
+		{ "dev", OPTIONS_TRANSPORT_DEV },
+	};
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->transport = (enum options_transport)chosen;
+	return r;
+}
+
 static int set_trigger_wait(struct options *options, const char *name, const char *value)
 {
 	return parse_number(options, name, value, 0, OPTIONS_TRIGGER_WAIT_MAX,
@@ -123,6 +137,7 @@ static int set_log(struct options *options, const char *name, const char *value)
 static const struct rule rules[] = {
 	{ "cache", set_cache },
 	{ "passthrough", set_passthrough },
+	{ "transport", set_transport },
 	{ "trigger_wait", set_trigger_wait },
 	{ "log", set_log },
 };
@@ -301,6 +316,8 @@ const char *options_help(void)
 	       "  --fsync=never|file|tree   what a copy makes sure is on stable storage (never)\n"
 	       "  --cache=auto|always|never names, attributes: a second, an hour, never (auto)\n"
 	       "  --passthrough=auto|never  let the kernel read and write files directly (auto)\n"
+	       "  --transport=auto|ring|dev how requests come: FUSE over io_uring, /dev/fuse (auto:\n"
+	       "                            io_uring where the kernel has it switched on)\n"
 	       "  --trigger_wait=SECONDS    after so long user.arsync.copy answers EINPROGRESS\n"
 	       "                            and goes on in the background; 0: never (30)\n"
 	       "  --log=error|warn|info|debug\n"

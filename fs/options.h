@@ -25,10 +25,17 @@ enum options_cache {
 	OPTIONS_CACHE_NEVER,
 };
 
+enum options_transport {
+	OPTIONS_TRANSPORT_AUTO, /* what the kernel offers */
+	OPTIONS_TRANSPORT_RING, /* FUSE over io_uring, or no mount */
+	OPTIONS_TRANSPORT_DEV,	/* /dev/fuse */
+};
+
 struct options {
 	enum options_action action;
 	struct engine_options engine; /* log is not set */
 	enum options_cache cache;
+	enum options_transport transport;
 	bool passthrough;      /* where it is to be had */
 	unsigned trigger_wait; /* seconds; 0: no limit */
 	enum log_level log_level;

@@ -24,6 +24,7 @@
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "ring.h"
 #include "trigger.h"
 
 #define FUSE_THREADS_MAX 32
@@ -145,11 +146,28 @@ static int open_fuse(struct session *session)
 	return 0;
 }
 
+/* Before anything is mounted: whether what transport=ring insists on is to be had. */
+static int check_transport(struct session *session)
+{
+	const char *advice;
+	int r;
+
+	if (session->options->transport != OPTIONS_TRANSPORT_RING)
+		return 0;
+	r = ring_check_kernel(&advice);
+	if (r < 0)
+		log_error(session->log, "transport=ring: %s", advice);
+	return r;
+}
+
 static int open_all(struct session *session)
 {
 	unsigned fd_max = raise_fd_limit(session->log);
 	int r;
 
+	r = check_transport(session);
+	if (r < 0)
+		return r;
 	r = mountpoint_check(&session->backing, session->options->mountpoint, session->log,
 			     &session->mountpoint);
 	if (r < 0)
@@ -230,6 +248,30 @@ static int prepare_threads(struct session *session)
 	return r;
 }
 
+/* Before the kernel's first request. ring.c says later whether the kernel agrees. */
+static int open_transport(struct session *session)
+{
+	enum options_transport transport = session->options->transport;
+	const char *advice = "transport=dev";
+	int r = -EOPNOTSUPP;
+
+	if (transport != OPTIONS_TRANSPORT_DEV)
+		r = ring_check_kernel(&advice);
+	if (r == 0) {
+		r = ring_new(session, &session->ring);
+		advice = r == -ENOTSUP ? "this libfuse is built without custom input and output" :
+					 strerror(-r);
+	}
+	if (r == 0)
+		return 0;
+	if (transport == OPTIONS_TRANSPORT_RING) {
+		log_error(session->log, "transport=ring: %s", advice);
+		return r;
+	}
+	log_info(session->log, "requests come through /dev/fuse: %s", advice);
+	return 0;
+}
+
 static int loop(struct session *session)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
@@ -259,14 +301,18 @@ static int serve(struct session *session)
 		return r;
 	log_info(session->log, "%s is mounted on %s", session->options->backing,
 		 session->mountpoint);
-	r = loop(session);
+	r = open_transport(session);
+	if (r == 0)
+		r = loop(session);
 	/*
 	 * Before the unmount, so that those who wait get an answer; their answers need the
-	 * connection.
+	 * connection, and the threads of the ring. No handler may start a job any more.
 	 */
+	ring_quiesce(session->ring);
 	engine_drain(session->engine);
 	notify_stop(session); /* its answers are those of jobs that have ended */
 	trigger_stop_watch(session);
+	ring_stop(session->ring);
 	log_info(session->log, "%s is unmounted", session->mountpoint);
 	return r;
 }
@@ -315,6 +361,7 @@ int session_run(const struct options *options, struct logsink *sink)
 		r = mount_and_serve(session);
 
 	engine_free(session->engine);
+	ring_free(session->ring); /* the engine's threads have answered through it */
 	inode_table_free(session->inodes);
 	if (session->fuse) {
 		fuse_remove_signal_handlers(session->fuse);

@@ -34,6 +34,7 @@
 #endif
 
 struct notifier;
+struct ring;
 struct triggers;
 
 struct session {
@@ -49,6 +50,7 @@ struct session {
 	struct triggers *triggers;
 	struct notifier *notifier;
 	struct fuse_session *fuse;
+	struct ring *ring;     /* NULL: not to be tried */
 	pthread_key_t callers; /* caller.c: struct cred_thread of each thread */
 	/* Atomic. */
 	_Atomic enum handle_passthrough passthrough;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "arsync/base.h"
+#include "ring.h"
 #include "session.h"
 
 static void cleanup_json(json_object **object)
@@ -41,6 +42,8 @@ static json_object *mount_to_json(struct session *session)
 
 	inode_table_count(session->inodes, &n_inodes, &n_fds);
 	add(object, "passthrough", json_object_new_boolean(handle_passthrough_works(session)));
+	add(object, "transport",
+	    json_object_new_string(ring_in_use(session->ring) ? "ring" : "dev"));
 	add(object, "inode_identity",
 	    json_object_new_string(session->inodes->root->by_handle ? "handles" : "paths"));
 	add_number(object, "inodes", n_inodes);

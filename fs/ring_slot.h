@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ring_slot.h - private to ring.c and ring_slot.c: a thread, its ring and its entry.
+ */
+#ifndef ARSYNCFS_RING_SLOT_H
+#define ARSYNCFS_RING_SLOT_H
+
+#include <liburing.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#include "ring.h"
+#include "session.h"
+
+#define RING_SLOTS_MAX 4096	 /* of all queues */
+#define RING_QUEUE_SLOTS_MAX 128 /* a queue's, where there are few processors */
+#define RING_QUEUE_SLOTS_MIN 4	 /* a queue's, where there are many */
+#define RING_QUEUES_MAX (RING_SLOTS_MAX / RING_QUEUE_SLOTS_MIN)
+#define RING_EARLY_MAX 64
+
+/* Marks a request of ours for libfuse: the kernel's numbers, which count up, do not get there. */
+#define RING_ID_MARK (UINT64_C(1) << 63)
+#define RING_ID_SLOT(id) ((size_t)((id) & (UINT64_C(0xffff))))
+#define RING_ID_STEP (UINT64_C(1) << 16) /* what the next request of the same slot adds */
+
+/*
+ * The kernel's interface, include/uapi/linux/fuse.h since 6.14: headers of that age are not to be
+ * expected.
+ */
+#define RING_FLAG2_OVER_IO_URING (UINT32_C(1) << 9) /* FUSE_OVER_IO_URING, bit 41, in flags2 */
+
+enum ring_command {
+	RING_COMMAND_REGISTER = 1,
+	RING_COMMAND_COMMIT_AND_FETCH = 2,
+};
+
+struct ring_header {
+	union {
+		char room[128];
+		struct fuse_in_header in;
+		struct fuse_out_header out;
+	} in_out;
+	char op_in[128];
+	uint64_t flags;
+	uint64_t commit_id;
+	uint32_t payload_size;
+	uint32_t padding;
+	uint64_t reserved;
+};
+
+struct ring_command_data {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint16_t queue;
+	uint8_t padding[6];
+};
+
+struct ring_queue {
+	/* Set once. */
+	uint16_t number;
+	/* Atomic. */
+	atomic_uint n_slots;
+	atomic_uint n_idle;	/* waiting for a request */
+	atomic_uint n_handling; /* handlers that run */
+	atomic_bool registered; /* the kernel has an entry */
+};
+
+struct ring_slot {
+	/* Set once. */
+	struct ring *ring;
+	struct ring_queue *queue;
+	size_t index;
+	bool first; /* waits until the kernel has the INIT reply */
+	pthread_t thread;
+	/* The slot's thread's. While a request is unanswered: whoever answers it may write. */
+	struct io_uring uring;
+	char *memory; /* header page, page for what precedes the payload, payload */
+	struct ring_header *header;
+	char *payload;
+	/* Atomic. */
+	_Atomic uint64_t id;	 /* as libfuse knows the request that is being served */
+	_Atomic uint64_t unique; /* as the kernel knows it, while it waits for an answer; or 0 */
+	atomic_bool answered;
+	/* For answers of other threads. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+};
+
+enum ring_state {
+	RING_OFF,
+	RING_WANTED,	  /* INIT is being answered. By ring_want() */
+	RING_STARTING,	  /* threads make their rings. By the answer to INIT */
+	RING_REGISTERING, /* the kernel is being told of the entries. By the answer to INIT */
+	RING_ON,	  /* every queue has an entry. By the last queue's thread */
+	RING_FAILED,	  /* the kernel uses /dev/fuse. By whoever saw the failure */
+};
+
+struct ring {
+	/* Set once. */
+	struct session *session;
+	const struct log *log;
+	int fuse_fd;
+	int stop_fd; /* readable: all threads are to end */
+	pthread_key_t own_slot;
+	size_t n_queues;
+	unsigned queue_slots_max;
+	struct ring_queue *queues;
+	/* Set once, before the first thread. */
+	size_t payload_size;
+	/* Atomic. */
+	_Atomic enum ring_state state;
+	_Atomic(struct ring_slot *) slots[RING_SLOTS_MAX];
+	atomic_size_t n_slots;
+	atomic_bool closing; /* no handler is to be started */
+	atomic_bool stop;
+	/* Under the lock; a leaf. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	size_t n_ready, n_failed; /* of the first threads */
+	bool released;		  /* they may register, or are to stop */
+	/* Interrupts of requests that do not wait for an answer yet, as the kernel knows them. */
+	uint64_t early[RING_EARLY_MAX];
+	unsigned next_early;
+	atomic_bool has_early; /* there was one; never false again */
+};
+
+/**
+ * Starts a thread for @queue. @first: it calls ring_wait_for_release() before it registers. -EBUSY:
+ * there are enough. -errno.
+ */
+int ring_slot_start(struct ring *ring, struct ring_queue *queue, bool first);
+/** Accepts NULL. Waits for the thread's end. */
+void ring_slot_join(struct ring_slot *slot);
+/** Accepts NULL. */
+void ring_slot_free(struct ring_slot *slot);
+
+/** From any thread: the answer to the request of @slot. Returns the bytes that were sent. */
+ssize_t ring_slot_answer(struct ring_slot *slot, const struct iovec *iov, int count);
+
+/*
+ * Of ring.c, for ring_slot.c.
+ */
+
+/** A first thread has made its ring, or could not. Waits until it may register; false: it may not. */
+bool ring_wait_for_release(struct ring *ring, int error);
+/** @error 0: the kernel has an entry of @queue. */
+void ring_note_registered(struct ring *ring, struct ring_queue *queue, int error);
+/** Entries of @queue are lost for ever. */
+void ring_note_broken(struct ring *ring, const struct ring_queue *queue, int error);
+/** Hands libfuse the interrupt of @slot's request that came too early, if there is one. */
+void ring_deliver_early(struct ring_slot *slot);
+
+#endif /* ARSYNCFS_RING_SLOT_H */
