@@ -20,8 +20,10 @@
 
 #include "arsync/base.h"
 #include "caller.h"
+#include "ring.h"
 
 #define ANSWER_WITHIN_MS 220
+#define CROWDED_ANSWER_WITHIN_MS 10 /* others wait for the entry */
 
 struct copy {
 	/* Set once. */
@@ -173,7 +175,8 @@ static int prepare(struct session *session, fuse_req_t req, const struct range *
 		.src_offset = range->src_offset,
 		.dst_offset = range->dst_offset,
 		.length = range->length,
-		.answer_within_ms = ANSWER_WITHIN_MS,
+		.answer_within_ms = ring_is_crowded(session->ring) ? CROWDED_ANSWER_WITHIN_MS :
+								     ANSWER_WITHIN_MS,
 		.cred = cred,
 		.done = copy_done,
 		.userdata = copy,

@@ -28,6 +28,7 @@
 #include "mountinfo.h"
 #include "notify.h"
 #include "ops.h"
+#include "ring.h"
 
 #define ANNOUNCE_WAIT_MS 100
 #define NO_LIMIT (1000L * 1000 * 1000) /* seconds: trigger_wait=0 */
@@ -477,6 +478,7 @@ static int start(struct session *session, fuse_req_t req, struct order *order)
 		.userdata = trigger,
 	};
 	unsigned wait = session->options->trigger_wait;
+	bool crowded = ring_is_crowded(session->ring);
 	struct job *job;
 	int r;
 
@@ -493,7 +495,8 @@ static int start(struct session *session, fuse_req_t req, struct order *order)
 	trigger->name = TAKE_PTR(order->place.name);
 	if (inode_find(session->inodes, order->place.parent_fd, &trigger->parent) < 0)
 		trigger->parent = NULL;
-	trigger->deadline = time_in(wait > 0 ? wait : NO_LIMIT, 0);
+	/* An entry of the ring that many others wait for is not to be kept: EINPROGRESS at once. */
+	trigger->deadline = time_in(crowded ? 0 : wait > 0 ? wait : NO_LIMIT, 0);
 	/* Before the job and the deadline: from then on the request may be answered and gone. */
 	fuse_req_interrupt_func(req, interrupted, trigger);
 	job = job_ref(trigger->job);

@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# FUSE over io_uring: short requests beside long ones, and every end that a mount can have while long ones
+# wait. To be run with transport=ring and options that make copies slow. Interrupts are interrupt.sh's and
+# tree_cancel.sh's, which run over the ring, too.
+# shellcheck disable=SC2119
+# shellcheck source=tests/mount/lib.sh
+. "$TEST_LIB"
+need getfattr setfattr pgrep
+
+transport() { stats | grep -o '"transport":"[a-z]*"'; }
+threads() { find "/proc/$(daemon_pid)/task" -mindepth 1 -maxdepth 1 | wc -l; }
+# The PID namespace has only ours.
+running() { pgrep -c -x 'cp|setfattr'; }
+none_running() { ! pgrep -x 'cp|setfattr' >/dev/null; }
+
+check_equal "the mount uses the ring" '"transport":"ring"' "$(transport)"
+check "its log says so" grep -q "come through FUSE over io_uring" "$MNT.log"
+
+mkdir "$BACKING/names"
+(cd "$BACKING/names" && seq 1 1000 | xargs touch)
+
+# Requests that the kernel has no answer to of its own, a LOOKUP each.
+# lookups FIRST LAST: bounded, so that a queue without entries fails the test and does not hang it
+lookups() {
+	local -a names
+	mapfile -t names < <(seq --format="$MNT/names/%g" "$1" "$2")
+	bounded 20 stat -c %i "${names[@]}" >/dev/null
+}
+
+# --- Copies --------------------------------------------------------------------------------------------
+
+head -c 24M /dev/zero >"$MNT/large"
+mkdir "$MNT/copies"
+for i in {1..64}; do
+	cp "$MNT/large" "$MNT/copies/$i" &
+done
+# All have an entry: 64 are held.
+many_threads() { (($(threads) > 40)); }
+check "64 copies hold entries at once" wait_until 20 many_threads
+check "names are looked up beside 64 copies" lookups 1 200
+left=$(running)
+check "the copies were still running ($left of 64)" between 20 "$left" 64
+check "all copies end" wait_until 120 none_running
+wait
+wrong=0
+for i in {1..64}; do
+	cmp -s "$BACKING/large" "$BACKING/copies/$i" || wrong=$((wrong + 1))
+done
+check_equal "all copies are right" 0 "$wrong"
+rm -r "$MNT/copies"
+grown=$(threads)
+
+# --- Triggers, more than a queue of this machine may have entries ------------------------------------------
+
+mkdir "$MNT/tree" "$MNT/trees"
+head -c 3M /dev/zero >"$MNT/tree/file"
+# order NUMBER: the copy is done, or goes on in the background
+order() {
+	local said
+	said=$(LC_ALL=C setfattr -n user.arsync.copy -v "trees/$1" "$MNT/tree" 2>&1) ||
+		[[ $said == *"now in progress"* ]] || echo "$said" >>"$RUN_DIR/orders"
+}
+for i in {1..300}; do
+	order "$i" &
+done
+check "names are looked up beside 300 tree copies" lookups 201 400
+check "all triggers are answered" wait_until 120 none_running
+wait
+check "no trigger fails" test ! -s "$RUN_DIR/orders"
+check "all tree copies end" wait_until 120 jobs_ended
+check_equal "all trees are there" 300 "$(find "$MNT/trees" -name file -size 3M | wc -l)"
+check "threads are bounded ($grown, then $(threads))" between 3 "$(threads)" $((128 * $(nproc --all) + 64))
+rm -r "$MNT/trees"
+
+# --- fsync, which a handler waits for, takes a thread and no more --------------------------------------------
+
+for i in {1..20}; do
+	dd if=/dev/zero of="$MNT/synced.$i" bs=1M count=8 conv=fsync status=none &
+done
+check "names are looked up beside fsync" lookups 401 600
+wait
+rm "$MNT"/synced.*
+
+# --- Ends -----------------------------------------------------------------------------------------------
+
+# The mount of this test stays; these are others of the same directory.
+head -c 1G /dev/zero >"$BACKING/huge"
+first=$MNT
+MNT=$RUN_DIR/second
+
+# busy: copies and a trigger under way
+busy() {
+	mount_start || return
+	local i
+	for i in 1 2 3 4; do
+		cp "$MNT/huge" "$MNT/huge.$i" 2>/dev/null &
+	done
+	mkdir -p "$MNT/big"
+	ln -f "$MNT/huge" "$MNT/big/huge"
+	setfattr -n user.arsync.copy -v big.copy "$MNT/big" 2>/dev/null &
+	wait_until 10 test -e "$MNT/huge.4"
+	sleep 0.1
+}
+
+# gone DESCRIPTION: nobody hangs, and nothing is left
+gone() {
+	check "$1: all who waited have an answer" wait_until 20 none_running
+	wait
+	check "$1: the daemon ends" wait_until 20 daemon_ended
+	umount "$MNT" 2>/dev/null
+	check_not "$1: the mount is gone" is_mounted "$MNT"
+	rm -rf "$BACKING"/huge.? "$BACKING/big" "$BACKING"/big.copy "$BACKING"/.arsync-*
+}
+
+for signal in TERM INT; do
+	busy
+	kill -s "$signal" "$(daemon_pid)"
+	gone "SIG$signal of the daemon"
+	check_equal "SIG$signal: the daemon's exit status" 0 "$(cat "$MNT.exit")"
+done
+busy
+kill -KILL "$(daemon_pid)"
+gone "kill -9 of the daemon"
+busy
+mount_abort
+gone "abort of the connection"
+busy
+umount --lazy "$MNT"
+check "lazy unmount: all copies end" wait_until 60 none_running
+gone "lazy unmount"
+check_equal "lazy unmount: the daemon's exit status" 0 "$(cat "$MNT.exit")"
+good=0
+for i in {1..10}; do
+	if mount_start && ls "$MNT" >/dev/null && mount_stop; then good=$((good + 1)); fi
+done
+check_equal "it can be mounted and unmounted time and again" 10 "$good"
+
+# shellcheck disable=SC2034 # what lib.sh looks at
+MNT=$first
+check "the first mount has not noticed" lookups 601 800
