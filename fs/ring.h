@@ -20,7 +20,8 @@
  * to the kernel keep going through /dev/fuse, as the kernel wants it; INTERRUPTs are told which
  * request they are for.
  *
- * Kernel: fs/fuse/dev_uring.c, since Linux 6.14, off unless /sys/module/fuse/parameters/enable_uring.
+ * Kernel: fs/fuse/dev_uring.c, since Linux 6.14; /sys/module/fuse/parameters/enable_uring switches
+ * it on.
  */
 #ifndef ARSYNCFS_RING_H
 #define ARSYNCFS_RING_H
@@ -61,7 +62,7 @@ bool ring_is_crowded(const struct ring *ring);
  */
 void ring_quiesce(struct ring *ring);
 
-/** Accepts NULL. Ends the threads; to be called when every request that had a handler is answered. */
+/** Accepts NULL. Ends the threads, when every request that had a handler is answered. */
 void ring_stop(struct ring *ring);
 
 /** Accepts NULL. After ring_stop(), when no thread can still be answering. */

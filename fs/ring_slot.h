@@ -143,7 +143,7 @@ ssize_t ring_slot_answer(struct ring_slot *slot, const struct iovec *iov, int co
  * Of ring.c, for ring_slot.c.
  */
 
-/** A first thread has made its ring, or could not. Waits until it may register; false: it may not. */
+/** A first thread made its ring, or could not. Waits until it may register; false: it may not. */
 bool ring_wait_for_release(struct ring *ring, int error);
 /** @error 0: the kernel has an entry of @queue. */
 void ring_note_registered(struct ring *ring, struct ring_queue *queue, int error);

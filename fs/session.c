@@ -4,7 +4,7 @@
  *
  *	open_all()	backing, checks, inode table, engine: nothing is visible yet
  *	mount_it()	libfuse mounts; our own device number becomes known
- *	serve()		background, threads, the loop until a signal or an unmount
+ *	serve()		background, threads, the loop until a signal or an unmount; no handler after it
  *	end_jobs()	every job has called done() and so answered
  *	close_all()	unmount, then take down what open_all() made, in reverse
  *

@@ -62,7 +62,7 @@ refused "an unknown short option" "-x" -x backing mnt
 refused "an unknown option in -o" "nonsense" -o nonsense backing mnt
 refused "an unknown option among others" "nonsense" -o ro,nonsense,noatime backing mnt
 refused "-o without a value" "-o" backing mnt -o
-for option in workers queue_depth block_size depth reflink offload direct io fsync cache passthrough trigger_wait log; do
+for option in workers queue_depth block_size depth reflink offload direct io fsync cache passthrough transport trigger_wait log; do
 	refused "--$option without a value" "$option" "--$option" backing mnt
 	refused "--$option= with nothing" "$option" "--$option=" backing mnt
 	refused "--$option=nonsense" "$option" "--$option=nonsense" backing mnt
@@ -82,13 +82,27 @@ for value in -1 86401 1s; do
 	refused "--trigger_wait=$value" "trigger_wait" "--trigger_wait=$value" backing mnt
 done
 
+# FUSE over io_uring where the kernel has it switched off; others may switch it on at any time
+uring_switch=/sys/module/fuse/parameters/enable_uring
+uring_is_off() { [[ -e $uring_switch && $(<"$uring_switch") == N ]]; }
+if uring_is_off; then
+	status=0
+	run "$ARSYNCFS" --transport=ring backing mnt || status=$?
+	if uring_is_off; then
+		check "transport=ring insists" test "$status" = 1
+		check "transport=ring says what to do" contains "$output" "echo Y > $uring_switch"
+		check_not "transport=ring: nothing is mounted" is_mounted "$here/mnt"
+	fi
+	umount mnt 2>/dev/null
+fi
+
 # A mount whose daemon is gone
 MNT=$RUN_DIR/dead BACKING=$here/backing mount_start
 MNT=$RUN_DIR/dead
 kill -KILL "$(daemon_pid)"
 check "a killed daemon ends" wait_until 10 daemon_ended
 # With FUSE over io_uring the connection ends a moment after the daemon.
-is_dead() { LC_ALL=C ls "$MNT" 2>&1 | grep -q "not connected"; }
+is_dead() { LC_ALL=C stat "$MNT" 2>&1 | grep -q "not connected"; }
 check "its mount is dead" wait_until 5 is_dead
 refused "onto a dead mount" "fusermount3 -u" backing "$MNT"
 refused "the backing is a dead mount" "fusermount3 -u" "$MNT" mnt
