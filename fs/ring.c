@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 #include "arsync/base.h"
@@ -22,6 +23,7 @@
 
 #define SWITCH "/sys/module/fuse/parameters/enable_uring"
 #define PROCESSORS "/sys/devices/system/cpu/possible"
+#define FDS_SHARE 16	/* of RLIMIT_NOFILE: one part is for rings */
 #define CROWDED_PARTS 4 /* crowded is a queue of which less than one of so many parts is idle */
 
 /* What FUSE_INTERRUPT looks like. */
@@ -333,13 +335,23 @@ static size_t count_processors(void)
 	return n > 0 ? n : (size_t)get_nprocs_conf();
 }
 
+/* A ring is a descriptor, which files need more. */
+static unsigned slots_a_queue(size_t n_queues)
+{
+	size_t most = MIN(RING_SLOTS_MAX / n_queues, (size_t)RING_QUEUE_SLOTS_MAX);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		most = MIN(most, (size_t)(limit.rlim_cur / FDS_SHARE / n_queues));
+	return (unsigned)MAX(most, (size_t)RING_QUEUE_SLOTS_MIN);
+}
+
 static int make_queues(struct ring *ring)
 {
 	ring->n_queues = count_processors();
 	if (ring->n_queues > RING_QUEUES_MAX)
 		return -E2BIG;
-	ring->queue_slots_max =
-		(unsigned)MIN(RING_SLOTS_MAX / ring->n_queues, (size_t)RING_QUEUE_SLOTS_MAX);
+	ring->queue_slots_max = slots_a_queue(ring->n_queues);
 	ring->queues = calloc(ring->n_queues, sizeof(*ring->queues));
 	if (!ring->queues)
 		return -ENOMEM;
