@@ -94,10 +94,9 @@ bool ring_wait_for_release(struct ring *ring, int error)
 	bool may;
 
 	pthread_mutex_lock(&ring->lock);
+	ring->n_made++;
 	if (error < 0)
-		ring->n_failed++;
-	else
-		ring->n_ready++;
+		ring->make_error = error;
 	pthread_cond_broadcast(&ring->changed);
 	while (!ring->released)
 		pthread_cond_wait(&ring->changed, &ring->lock);
@@ -148,10 +147,10 @@ static int start_threads(struct ring *ring)
 			n_started++;
 	}
 	pthread_mutex_lock(&ring->lock);
-	while (ring->n_ready + ring->n_failed < n_started)
+	while (ring->n_made < n_started)
 		pthread_cond_wait(&ring->changed, &ring->lock);
-	if (r == 0 && ring->n_failed > 0)
-		r = -ENOMEM; /* descriptors or memory; io_uring itself is checked for by the engine */
+	if (r == 0)
+		r = ring->make_error;
 	pthread_mutex_unlock(&ring->lock);
 	return r;
 }

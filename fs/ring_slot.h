@@ -118,8 +118,9 @@ struct ring {
 	/* Under the lock; a leaf. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	size_t n_ready, n_failed; /* of the first threads */
-	bool released;		  /* they may register, or are to stop */
+	size_t n_made;	/* first threads that have a ring, or failed */
+	int make_error; /* of one that failed, or 0 */
+	bool released;	/* they may register, or are to stop */
 	/* Interrupts of requests that do not wait for an answer yet, as the kernel knows them. */
 	uint64_t early[RING_EARLY_MAX];
 	unsigned next_early;
