@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * options.c - the engine's options: defaults, bounds, and their form as text, which the daemon and
- * the command line share.
+ * options.c - the options of the engine and of one tree copy: defaults, bounds, and their form as
+ * text, which the daemon and the command line share.
  */
 #include <limits.h>
 #include <stdarg.h>
@@ -16,6 +16,8 @@
 #define DEFAULT_BLOCK_SIZE (1024 * 1024)
 
 #define BLOCK_ALIGNMENT 4096 /* pages, and what direct I/O may ask for */
+
+#define CHOICES_MAX 6 /* words of one option */
 
 struct choice {
 	const char *name;
@@ -83,17 +85,6 @@ static int parse_number(const char *value, unsigned long min, unsigned long max,
 	return 0;
 }
 
-static int parse_choice(const char *value, const struct choice *choices, int *ret)
-{
-	for (; choices->name; choices++) {
-		if (strcmp(choices->name, value) != 0)
-			continue;
-		*ret = choices->value;
-		return 0;
-	}
-	return -EINVAL;
-}
-
 static int set_workers(struct engine_options *options, const char *value,
 		       const struct complaint *complaint)
 {
@@ -152,106 +143,133 @@ static int set_depth(struct engine_options *options, const char *value,
 	return 0;
 }
 
-static int set_reflink(struct engine_options *options, const char *value,
-		       const struct complaint *complaint)
-{
-	static const struct choice choices[] = {
-		{ "auto", ENGINE_REFLINK_AUTO },
-		{ "always", ENGINE_REFLINK_ALWAYS },
-		{ "never", ENGINE_REFLINK_NEVER },
-		{ NULL, 0 },
-	};
-	int chosen = 0;
+/* Options that are one word of several; the value is an int or an enum. */
+struct choice_rule {
+	const char *name;
+	size_t offset; /* of the value in its struct */
+	struct choice choices[CHOICES_MAX];
+};
 
-	if (parse_choice(value, choices, &chosen) < 0)
-		return fail(complaint, "reflink=%s: expected auto, always or never", value);
-	options->reflink = (enum engine_reflink)chosen;
-	return 0;
+static const struct choice_rule engine_choices[] = {
+	{ "reflink",
+	  offsetof(struct engine_options, reflink),
+	  { { "auto", ENGINE_REFLINK_AUTO },
+	    { "always", ENGINE_REFLINK_ALWAYS },
+	    { "never", ENGINE_REFLINK_NEVER } } },
+	{ "offload",
+	  offsetof(struct engine_options, offload),
+	  { { "auto", ENGINE_OFFLOAD_AUTO },
+	    { "always", ENGINE_OFFLOAD_ALWAYS },
+	    { "never", ENGINE_OFFLOAD_NEVER } } },
+	{ "direct",
+	  offsetof(struct engine_options, direct),
+	  { { "auto", ENGINE_DIRECT_AUTO },
+	    { "always", ENGINE_DIRECT_ALWAYS },
+	    { "never", ENGINE_DIRECT_NEVER } } },
+	{ "io",
+	  offsetof(struct engine_options, io),
+	  { { "auto", ENGINE_IO_AUTO }, { "uring", ENGINE_IO_URING }, { "sync", ENGINE_IO_SYNC } } },
+	{ "fsync",
+	  offsetof(struct engine_options, fsync),
+	  { { "never", ENGINE_FSYNC_NEVER },
+	    { "file", ENGINE_FSYNC_FILE },
+	    { "tree", ENGINE_FSYNC_TREE } } },
+};
+
+static const struct choice_rule tree_choices[] = {
+	{ "existing",
+	  offsetof(struct tree_options, existing),
+	  { { "fail", TREE_EXISTING_FAIL },
+	    { "merge", TREE_EXISTING_MERGE },
+	    { "skip", TREE_EXISTING_SKIP },
+	    { "replace", TREE_EXISTING_REPLACE },
+	    { "update", TREE_EXISTING_UPDATE } } },
+	{ "on_error",
+	  offsetof(struct tree_options, on_error),
+	  { { "stop", TREE_ON_ERROR_STOP }, { "continue", TREE_ON_ERROR_CONTINUE } } },
+	{ "fsync",
+	  offsetof(struct tree_options, fsync),
+	  { { "never", ENGINE_FSYNC_NEVER },
+	    { "file", ENGINE_FSYNC_FILE },
+	    { "tree", ENGINE_FSYNC_TREE } } },
+	{ "one_file_system",
+	  offsetof(struct tree_options, one_file_system),
+	  { { "no", false }, { "yes", true } } },
+	{ "verify", offsetof(struct tree_options, verify), { { "no", false }, { "yes", true } } },
+};
+
+/* "auto, always or never" */
+static void list_choices(const struct choice *choices, char *list, size_t size)
+{
+	size_t length = 0;
+
+	*list = '\0';
+	for (size_t i = 0; i < CHOICES_MAX && choices[i].name && length < size; i++) {
+		bool is_last = i + 1 == CHOICES_MAX || !choices[i + 1].name;
+		const char *between = i == 0 ? "" : is_last ? " or " : ", ";
+
+		length += (size_t)snprintf(list + length, size - length, "%s%s", between,
+					   choices[i].name);
+	}
 }
 
-static int set_offload(struct engine_options *options, const char *value,
-		       const struct complaint *complaint)
-{
-	static const struct choice choices[] = {
-		{ "auto", ENGINE_OFFLOAD_AUTO },
-		{ "always", ENGINE_OFFLOAD_ALWAYS },
-		{ "never", ENGINE_OFFLOAD_NEVER },
-		{ NULL, 0 },
-	};
-	int chosen = 0;
-
-	if (parse_choice(value, choices, &chosen) < 0)
-		return fail(complaint, "offload=%s: expected auto, always or never", value);
-	options->offload = (enum engine_offload)chosen;
-	return 0;
-}
-
-static int set_direct(struct engine_options *options, const char *value,
+static int set_choice(void *options, const struct choice_rule *rule, const char *value,
 		      const struct complaint *complaint)
 {
-	static const struct choice choices[] = {
-		{ "auto", ENGINE_DIRECT_AUTO },
-		{ "always", ENGINE_DIRECT_ALWAYS },
-		{ "never", ENGINE_DIRECT_NEVER },
-		{ NULL, 0 },
-	};
-	int chosen = 0;
+	char list[128];
 
-	if (parse_choice(value, choices, &chosen) < 0)
-		return fail(complaint, "direct=%s: expected auto, always or never", value);
-	options->direct = (enum engine_direct)chosen;
-	return 0;
+	_Static_assert(sizeof(enum engine_reflink) == sizeof(int), "enums are stored as int");
+	for (size_t i = 0; i < CHOICES_MAX && rule->choices[i].name; i++) {
+		if (strcmp(rule->choices[i].name, value) != 0)
+			continue;
+		memcpy((char *)options + rule->offset, &rule->choices[i].value, sizeof(int));
+		return 0;
+	}
+	list_choices(rule->choices, list, sizeof(list));
+	return fail(complaint, "%s=%s: expected %s", rule->name, value, list);
 }
 
-static int set_io(struct engine_options *options, const char *value,
-		  const struct complaint *complaint)
+static const struct choice_rule *find_choice(const struct choice_rule *table, size_t n,
+					     const char *name)
 {
-	static const struct choice choices[] = {
-		{ "auto", ENGINE_IO_AUTO },
-		{ "uring", ENGINE_IO_URING },
-		{ "sync", ENGINE_IO_SYNC },
-		{ NULL, 0 },
-	};
-	int chosen = 0;
-
-	if (parse_choice(value, choices, &chosen) < 0)
-		return fail(complaint, "io=%s: expected auto, uring or sync", value);
-	options->io = (enum engine_io)chosen;
-	return 0;
-}
-
-static int set_fsync(struct engine_options *options, const char *value,
-		     const struct complaint *complaint)
-{
-	static const struct choice choices[] = {
-		{ "never", ENGINE_FSYNC_NEVER },
-		{ "file", ENGINE_FSYNC_FILE },
-		{ "tree", ENGINE_FSYNC_TREE },
-		{ NULL, 0 },
-	};
-	int chosen = 0;
-
-	if (parse_choice(value, choices, &chosen) < 0)
-		return fail(complaint, "fsync=%s: expected never, file or tree", value);
-	options->fsync = (enum engine_fsync)chosen;
-	return 0;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(table[i].name, name) == 0)
+			return &table[i];
+	return NULL;
 }
 
 static const struct rule rules[] = {
-	{ "workers", set_workers },	  { "queue_depth", set_queue_depth },
-	{ "block_size", set_block_size }, { "depth", set_depth },
-	{ "reflink", set_reflink },	  { "offload", set_offload },
-	{ "direct", set_direct },	  { "io", set_io },
-	{ "fsync", set_fsync },
+	{ "workers", set_workers },
+	{ "queue_depth", set_queue_depth },
+	{ "block_size", set_block_size },
+	{ "depth", set_depth },
 };
 
 int engine_options_set(struct engine_options *options, const char *name, const char *value,
 		       char *error, size_t error_size)
 {
 	const struct complaint complaint = { error, error_size };
+	const struct choice_rule *rule =
+		find_choice(engine_choices, ARRAY_SIZE(engine_choices), name);
 
+	if (rule)
+		return set_choice(options, rule, value, &complaint);
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
 		if (strcmp(rules[i].name, name) == 0)
 			return rules[i].set(options, value, &complaint);
 	return -ENOENT;
+}
+
+void tree_options_init(struct tree_options *options)
+{
+	*options = (struct tree_options){ .fsync = TREE_AS_ENGINE };
+}
+
+int tree_options_set(struct tree_options *options, const char *name, const char *value, char *error,
+		     size_t error_size)
+{
+	const struct complaint complaint = { error, error_size };
+	const struct choice_rule *rule = find_choice(tree_choices, ARRAY_SIZE(tree_choices), name);
+
+	return rule ? set_choice(options, rule, value, &complaint) : -ENOENT;
 }

@@ -181,7 +181,52 @@ int engine_copy_range(struct engine *engine, const struct copy_spec *spec, struc
  */
 ssize_t engine_copy_short(struct engine *engine, const struct copy_spec *spec);
 
-/** A file or directory, with everything below it, to a name that does not exist yet. */
+/* What becomes of a DEST that exists. Without one, the copy appears whole or not at all always. */
+enum tree_existing {
+	TREE_EXISTING_FAIL, /* -EEXIST */
+	/*
+	 * What DEST has besides stays. Files of the same size and modification time are taken for
+	 * unchanged and left as they are, so that a copy done again goes on where it ended; others
+	 * are replaced, one by one, each atomically. A directory is never replaced by something
+	 * else, nor the other way round: -EISDIR, -ENOTDIR.
+	 */
+	TREE_EXISTING_MERGE,
+	TREE_EXISTING_SKIP,    /* merge, but leave every file and directory that is there */
+	TREE_EXISTING_REPLACE, /* the whole copy takes DEST's place atomically; DEST is removed */
+	TREE_EXISTING_UPDATE,  /* merge, but leave files that are newer than the source's */
+};
+
+enum tree_on_error {
+	TREE_ON_ERROR_STOP, /* the first failure ends the copy: DEST does not appear */
+	/*
+	 * What fails is left out and reported; the rest is copied and appears. The job's error is
+	 * that of the first failure all the same. What cannot be helped (no directory to copy to,
+	 * no memory) ends the copy as with stop.
+	 */
+	TREE_ON_ERROR_CONTINUE,
+};
+
+#define TREE_AS_ENGINE (-1) /* as in engine_options */
+
+struct tree_options {
+	enum tree_existing existing;
+	enum tree_on_error on_error;
+	int fsync;	     /* enum engine_fsync or TREE_AS_ENGINE */
+	int one_file_system; /* bool: what is mounted below the source is an empty directory */
+	int verify;	     /* bool: each file is read again, from the disk, and compared: -EIO */
+};
+
+/** Fills in the defaults: fail, stop, as the engine, no, no. */
+void tree_options_init(struct tree_options *options);
+
+/**
+ * Sets one option from text: existing, on_error, fsync, one_file_system (yes, no), verify (yes,
+ * no). -ENOENT: no option of that name; -EINVAL: @error says in words what is expected.
+ */
+int tree_options_set(struct tree_options *options, const char *name, const char *value, char *error,
+		     size_t error_size);
+
+/** A file or directory, with everything below it, to a name. */
 struct tree_spec {
 	int src_fd;	      /* O_PATH is enough; duplicated */
 	int dst_parent_fd;    /* O_PATH is enough; duplicated */
@@ -189,6 +234,7 @@ struct tree_spec {
 	struct cred *cred;    /* all is done as who asks; a reference is taken. NULL: the process */
 	/* Directories of this device are an error (-ELOOP): the caller's own mount. 0: none. */
 	dev_t forbidden_dev;
+	const struct tree_options *options; /* copied; NULL: the defaults */
 	job_done_fn done;
 	void *userdata;
 };

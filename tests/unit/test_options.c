@@ -263,6 +263,38 @@ static void test_engine_new_io(void **state)
 	assert_int_equal(try_new(&o), 0);
 }
 
+static void test_tree_options_set(void **state)
+{
+	struct tree_options o;
+	char error[128] = "";
+
+	(void)state;
+	tree_options_init(&o);
+	assert_int_equal(o.existing, TREE_EXISTING_FAIL);
+	assert_int_equal(o.on_error, TREE_ON_ERROR_STOP);
+	assert_int_equal(o.fsync, TREE_AS_ENGINE);
+	assert_false(o.one_file_system);
+	assert_false(o.verify);
+	assert_int_equal(tree_options_set(&o, "existing", "update", error, sizeof(error)), 0);
+	assert_int_equal(tree_options_set(&o, "on_error", "continue", error, sizeof(error)), 0);
+	assert_int_equal(tree_options_set(&o, "fsync", "tree", error, sizeof(error)), 0);
+	assert_int_equal(tree_options_set(&o, "one_file_system", "yes", error, sizeof(error)), 0);
+	assert_int_equal(tree_options_set(&o, "verify", "yes", error, sizeof(error)), 0);
+	assert_int_equal(o.existing, TREE_EXISTING_UPDATE);
+	assert_int_equal(o.on_error, TREE_ON_ERROR_CONTINUE);
+	assert_int_equal(o.fsync, ENGINE_FSYNC_TREE);
+	assert_true(o.one_file_system);
+	assert_true(o.verify);
+	assert_int_equal(tree_options_set(&o, "verify", "no", error, sizeof(error)), 0);
+	assert_false(o.verify);
+	assert_string_equal(error, "");
+	assert_int_equal(tree_options_set(&o, "existing", "Merge", error, sizeof(error)), -EINVAL);
+	assert_string_equal(error, "existing=Merge: expected fail, merge, skip, replace or update");
+	assert_int_equal(o.existing, TREE_EXISTING_UPDATE);
+	assert_int_equal(tree_options_set(&o, "workers", "2", error, sizeof(error)), -ENOENT);
+	assert_int_equal(tree_options_set(&o, "", "", error, sizeof(error)), -ENOENT);
+}
+
 static void test_copy_way_name(void **state)
 {
 	(void)state;
@@ -280,6 +312,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_engine_options_set_long_value),
 		cmocka_unit_test(test_engine_new_bounds),
 		cmocka_unit_test(test_engine_new_io),
+		cmocka_unit_test(test_tree_options_set),
 		cmocka_unit_test(test_copy_way_name),
 	};
 
