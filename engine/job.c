@@ -137,4 +137,11 @@ void job_get_progress(const struct job *job, struct job_progress *ret)
 	ret->bytes_total = __atomic_load_n(&job->bytes_total, __ATOMIC_RELAXED);
 	ret->files = __atomic_load_n(&job->files, __ATOMIC_RELAXED);
 	ret->files_total = __atomic_load_n(&job->files_total, __ATOMIC_RELAXED);
+	ret->failures = __atomic_load_n(&job->failures, __ATOMIC_RELAXED);
+	ret->skipped = __atomic_load_n(&job->skipped, __ATOMIC_RELAXED);
+}
+
+size_t job_get_failures(struct job *job, struct job_failure *failures, size_t size)
+{
+	return job->ops->get_failures ? job->ops->get_failures(job, failures, size) : 0;
 }

@@ -19,6 +19,8 @@ struct job_ops {
 	void (*run)(struct job *job, struct worker *worker);
 	/* The last reference is gone: frees what embeds the job. */
 	void (*free)(struct job *job);
+	/* job_get_failures(); NULL: the kind has no list. */
+	size_t (*get_failures)(struct job *job, struct job_failure *failures, size_t size);
 };
 
 enum job_state {
@@ -48,6 +50,8 @@ struct job {
 	uint64_t bytes_total;
 	uint64_t files;
 	uint64_t files_total;
+	uint64_t failures;
+	uint64_t skipped;
 	bool ended;
 };
 

@@ -28,7 +28,7 @@ int staging_name(char *name)
 
 	if (RETRY_EINTR(getrandom(&number, sizeof(number), 0)) != (ssize_t)sizeof(number))
 		return negative_errno();
-	(void)snprintf(name, NAME_MAX + 1, STAGING_PREFIX "%016" PRIx64, number);
+	(void)snprintf(name, STAGING_NAME_SIZE, STAGING_PREFIX "%016" PRIx64, number);
 	return 0;
 }
 
@@ -46,6 +46,11 @@ int staging_publish(int dir_fd, const char *staging, const char *name)
 	if (errno != ENOENT)
 		return negative_errno();
 	return renameat(dir_fd, staging, dir_fd, name) < 0 ? negative_errno() : 0;
+}
+
+int staging_exchange(int dir_fd, const char *one, const char *other)
+{
+	return renameat2(dir_fd, one, dir_fd, other, RENAME_EXCHANGE) < 0 ? negative_errno() : 0;
 }
 
 void staging_remover_init(struct staging_remover *remover, int parent_fd, const char *name)

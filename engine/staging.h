@@ -10,10 +10,11 @@
 #include <sys/types.h>
 
 #define STAGING_PREFIX ".arsync-"
+#define STAGING_NAME_SIZE (sizeof(STAGING_PREFIX) + 16) /* of a hidden name, with its end */
 
 /**
- * Writes a hidden name that nobody else has. @name has room for NAME_MAX + 1 bytes. -errno of
- * getrandom(2).
+ * Writes a hidden name that nobody else has. @name has room for STAGING_NAME_SIZE bytes.
+ * -errno of getrandom(2).
  */
 int staging_name(char *name);
 
@@ -23,6 +24,9 @@ int staging_name(char *name);
  * else could be replaced (an empty directory or a file).
  */
 int staging_publish(int dir_fd, const char *staging, const char *name);
+
+/** Two names of a directory change places. -EINVAL: the file system has no RENAME_EXCHANGE. */
+int staging_exchange(int dir_fd, const char *one, const char *other);
 
 /*
  * Removes a tree, a bounded number of entries at a time, without recursion and with one open

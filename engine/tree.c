@@ -15,6 +15,7 @@
 #include "tree_dir.h"
 #include "tree_file.h"
 #include "tree_link.h"
+#include "tree_merge.h"
 #include "worker.h"
 
 #define REMOVE_AT_ONCE 256 /* entries, before other jobs have their turn */
@@ -24,28 +25,12 @@ bool tree_is_stopping(const struct tree_job *tree)
 	return __atomic_load_n(&tree->failed, __ATOMIC_RELAXED) || job_is_cancelled(&tree->job);
 }
 
-void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *name,
-	       const char *call, int error)
-{
-	char *path = dir ? tree_dir_path(dir, name) : NULL;
-
-	pthread_mutex_lock(&tree->lock);
-	if (tree->error == 0) {
-		tree->error = error;
-		tree->failed_path = TAKE_PTR(path);
-		tree->failed_call = call;
-		__atomic_store_n(&tree->failed, true, __ATOMIC_RELAXED);
-	}
-	pthread_mutex_unlock(&tree->lock);
-	free(path);
-}
-
 int tree_adopt(struct tree_job *tree, struct worker *worker)
 {
 	int r = cred_adopt(&worker->cred, tree->job.cred);
 
 	if (r < 0)
-		tree_fail(tree, NULL, NULL, "setresuid", r);
+		tree_abort(tree, "setresuid", r);
 	return r;
 }
 
@@ -84,7 +69,48 @@ static int lies_inside(int dir_fd, const struct stat *source)
 	}
 }
 
-/* What can be known before anything is made. */
+/* DEST is to give way; what it is must not be lost unseen. */
+static int check_replace(struct tree_job *tree, const struct stat *source, const struct stat *old)
+{
+	int r = S_ISDIR(source->st_mode) ? lies_inside(tree->src_fd, old) : 0;
+
+	if (r != 0)
+		return r == 1 ? -EINVAL : r; /* the source is part of it */
+	tree->replacing = true;
+	tree->old_dev = old->st_dev;
+	tree->old_ino = old->st_ino;
+	tree->old_is_dir = S_ISDIR(old->st_mode);
+	return 0;
+}
+
+/* DEST exists. 1: it stays as it is, and that is all. */
+static int check_existing(struct tree_job *tree, const struct stat *source, const struct stat *old)
+{
+	enum tree_existing existing = tree->options.existing;
+	enum tree_merge_action action;
+	int r;
+
+	if (existing == TREE_EXISTING_FAIL)
+		return -EEXIST;
+	if (source->st_dev == old->st_dev && source->st_ino == old->st_ino)
+		return -EINVAL;
+	if (S_ISDIR(source->st_mode) != S_ISDIR(old->st_mode))
+		return S_ISDIR(old->st_mode) ? -EISDIR : -ENOTDIR;
+	if (existing == TREE_EXISTING_REPLACE)
+		return check_replace(tree, source, old);
+	if (S_ISDIR(source->st_mode)) {
+		tree->merging = true;
+		return 0;
+	}
+	r = tree_merge_decide(existing, tree->dst_parent_fd, tree->dst_name, source, &action);
+	if (r < 0)
+		return r;
+	return action == TREE_MERGE_UNCHANGED || action == TREE_MERGE_LEAVE ?
+		       1 :
+		       check_replace(tree, source, old);
+}
+
+/* What can be known before anything is made. 1: there is nothing to do. */
 static int check(struct tree_job *tree, const struct stat *source, const char **ret_call)
 {
 	struct stat st;
@@ -93,15 +119,28 @@ static int check(struct tree_job *tree, const struct stat *source, const char **
 	*ret_call = "fstatat";
 	if (!S_ISDIR(source->st_mode) && !S_ISREG(source->st_mode))
 		return -EOPNOTSUPP;
-	if (fstatat(tree->dst_parent_fd, tree->dst_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return -EEXIST;
-	if (errno != ENOENT)
+	if (fstatat(tree->dst_parent_fd, tree->dst_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		r = check_existing(tree, source, &st);
+		if (r != 0)
+			return r;
+	} else if (errno != ENOENT) {
 		return negative_errno();
+	}
 	if (!S_ISDIR(source->st_mode))
 		return 0;
 	*ret_call = "openat";
 	r = lies_inside(tree->dst_parent_fd, source);
 	return r == 1 ? -EINVAL : r;
+}
+
+/* Where the copy grows. */
+static int choose_staging(struct tree_job *tree)
+{
+	if (!tree->merging)
+		return staging_name(tree->staging);
+	(void)strcpy(tree->staging, tree->dst_name); /* of the same size */
+	tree->made = (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 };
+	return 0;
 }
 
 static int begin(struct tree_job *tree, struct worker *worker)
@@ -115,21 +154,27 @@ static int begin(struct tree_job *tree, struct worker *worker)
 	if (r < 0)
 		return r;
 	r = fstat(tree->src_fd, &source) < 0 ? negative_errno() : check(tree, &source, &call);
+	if (r == 1) {
+		tree->published = true;
+		__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+		return -EEXIST; /* the walk has ended before it began */
+	}
 	if (r == 0) {
 		call = "getrandom";
-		r = staging_name(tree->staging);
+		r = choose_staging(tree);
 	}
 	if (r < 0) {
-		tree_fail(tree, NULL, NULL, call, r);
+		tree_abort(tree, call, r);
 		return r;
 	}
+	tree->root_dev = source.st_dev;
 	if (S_ISREG(source.st_mode)) {
 		tree_file_copy_root(tree, worker);
 		return 0;
 	}
 	root = tree_dir_new(tree, NULL, "");
 	if (!root) {
-		tree_fail(tree, NULL, NULL, "malloc", -ENOMEM);
+		tree_abort(tree, "malloc", -ENOMEM);
 		return -ENOMEM;
 	}
 	tree_push(tree, &root->task, worker);
@@ -146,14 +191,18 @@ static void tree_run(struct job *job, struct worker *worker)
 
 static void end(struct tree_job *tree, struct worker *worker)
 {
+	const struct job_failure *first = tree->n_failures_kept > 0 ? &tree->failures[0] : NULL;
 	struct job_result result = {
 		.error = tree->error,
 		.bytes = tree->job.bytes,
 		.files = tree->job.files,
 		.directories = tree->n_directories,
 		.others = tree->n_others,
-		.failed_path = tree->failed_path ? tree->failed_path : "",
-		.failed_call = tree->failed_call ? tree->failed_call : "",
+		.skipped = tree->job.skipped,
+		.failures = tree->job.failures,
+		.published = tree->published,
+		.failed_path = first ? first->path : "",
+		.failed_call = first ? first->call : "",
 	};
 
 	for (int way = 0; way < COPY_WAY_COUNT; way++)
@@ -194,33 +243,66 @@ static int check_staging(const struct tree_job *tree, const char *name)
 	return st.st_dev == tree->staging_dev && st.st_ino == tree->staging_ino ? 0 : -ESTALE;
 }
 
+/* DEST and the copy change places; DEST must be what it was in the beginning. */
+static int exchange(struct tree_job *tree)
+{
+	struct stat st;
+	int r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
+
+	if (r == -ENOENT) { /* DEST has been removed meanwhile */
+		tree->replacing = false;
+		return staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
+	}
+	if (r < 0)
+		return r;
+	if (fstatat(tree->dst_parent_fd, tree->staging, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_dev == tree->old_dev && st.st_ino == tree->old_ino)
+		return 0;
+	r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
+	return r < 0 ? r : -ESTALE;
+}
+
+static int take_name(struct tree_job *tree)
+{
+	int r = check_staging(tree, tree->staging);
+
+	if (r == 0 && tree->replacing)
+		r = exchange(tree);
+	else if (r == 0)
+		r = staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
+	/* Who may write to the directory may have put something else there in between. */
+	if (r == 0)
+		r = check_staging(tree, tree->dst_name);
+	tree->published = r == 0;
+	return r;
+}
+
 /* The last step: the copy takes its name. */
 static void publish(struct tree_job *tree)
 {
-	bool durable = tree->job.engine->options.fsync == ENGINE_FSYNC_TREE;
+	bool durable = tree->options.fsync == ENGINE_FSYNC_TREE;
 	const char *call = "syncfs";
 	int r = durable ? sync_staging(tree) : 0;
 
-	if (r == 0) {
+	if (tree->merging)
+		tree->published = true; /* file by file */
+	if (r == 0 && !tree->merging) {
 		call = "renameat2";
-		r = check_staging(tree, tree->staging);
-		if (r == 0)
-			r = staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
-		/* Who may write to the directory may have put something else there in between. */
-		if (r == 0)
-			r = check_staging(tree, tree->dst_name);
-		tree->published = r == 0;
+		r = take_name(tree);
 	}
 	if (r == 0 && durable) {
 		call = "fsync";
 		r = sync_parent(tree);
 		/* Not sure to be there after a crash: a copy that failed has no name. */
-		if (r < 0 && renameat(tree->dst_parent_fd, tree->dst_name, tree->dst_parent_fd,
-				      tree->staging) == 0)
+		if (r < 0 && !tree->merging &&
+		    (tree->replacing ?
+			     staging_exchange(tree->dst_parent_fd, tree->dst_name, tree->staging) :
+			     staging_publish(tree->dst_parent_fd, tree->dst_name, tree->staging)) ==
+			    0)
 			tree->published = false;
 	}
 	if (r < 0)
-		tree_fail(tree, NULL, NULL, call, r);
+		tree_abort(tree, call, r);
 }
 
 /*
@@ -237,27 +319,37 @@ static void remove_task(struct task *task, struct worker *worker)
 		tree_push(tree, &tree->end_task, worker);
 		return;
 	}
-	if (r < 0)
+	if (r < 0) {
 		log_error(tree->job.engine->options.log,
-			  "an incomplete copy could not be removed, it stays as %s: %s",
+			  "%s could not be removed, it stays as %s: %s",
+			  tree->published ? "what the copy has replaced" : "an incomplete copy",
 			  tree->staging, strerror(-r));
+		if (tree->published)
+			tree_abort(tree, "unlinkat", r);
+	}
 	end(tree, worker);
+}
+
+static void start_removing(struct tree_job *tree, dev_t dev, ino_t ino, struct worker *worker)
+{
+	staging_remover_init(&tree->remover, tree->dst_parent_fd, tree->staging);
+	staging_remover_expect(&tree->remover, dev, ino);
+	tree->end_task.run = remove_task;
+	tree_push(tree, &tree->end_task, worker);
 }
 
 void tree_walked(struct tree_job *tree, struct worker *worker)
 {
-	if (!tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
+	if (!tree->published && !tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
 		publish(tree);
 	if (!tree->published)
-		tree_fail(tree, NULL, NULL, "", -ECANCELED); /* unless something else came first */
-	if (tree->published || !tree->staged) {
+		tree_error_set_cancelled(tree); /* unless something else came first */
+	if (tree->published && tree->replacing)
+		start_removing(tree, tree->old_dev, tree->old_ino, worker);
+	else if (tree->published || !tree->staged)
 		end(tree, worker);
-		return;
-	}
-	staging_remover_init(&tree->remover, tree->dst_parent_fd, tree->staging);
-	staging_remover_expect(&tree->remover, tree->staging_dev, tree->staging_ino);
-	tree->end_task.run = remove_task;
-	tree_push(tree, &tree->end_task, worker);
+	else
+		start_removing(tree, tree->staging_dev, tree->staging_ino, worker);
 }
 
 static void tree_free(struct job *job)
@@ -270,13 +362,14 @@ static void tree_free(struct job *job)
 	pthread_mutex_destroy(&tree->lock);
 	close_keep_errno(tree->src_fd);
 	close_keep_errno(tree->dst_parent_fd);
-	free(tree->failed_path);
+	tree_error_destroy(tree);
 	free(tree);
 }
 
 static const struct job_ops tree_job_ops = {
 	.run = tree_run,
 	.free = tree_free,
+	.get_failures = tree_error_get_failures,
 };
 
 static int own_cred(struct cred **ret)
@@ -308,6 +401,11 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 		return negative_errno();
 	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
 	tree->forbidden_dev = spec->forbidden_dev;
+	tree_options_init(&tree->options);
+	if (spec->options)
+		tree->options = *spec->options;
+	if (tree->options.fsync == TREE_AS_ENGINE)
+		tree->options.fsync = (int)tree->job.engine->options.fsync;
 	/* Only root can act for others: cred.h. */
 	tree->made.uid = geteuid() == 0 ? tree->job.cred->uid : geteuid();
 	tree->made.gid = geteuid() == 0 ? tree->job.cred->gid : getegid();

@@ -8,13 +8,16 @@
  *	tree_group.c	small files, in groups through one buffer
  *	tree_file.c	one regular file; large ones as file copies
  *	tree_link.c	hard links: the first comer copies, the others are linked to it
+ *	tree_merge.c	a destination that exists: what is left alone, what is replaced, and how
+ *	tree_error.c	failures: counted, kept, and whether they end the copy
  *
  * A directory is a task that lists a buffer of entries, queues itself again for the rest, and puts
  * its subdirectories and batches of names on top, so that the job's queue is a stack: depth first,
  * with bounded memory however large a directory is. Open directories are bounded too; closed ones
  * are found again by name and identity.
  *
- * The first error ends the copy: what is queued then does nothing but account for itself.
+ * Once the copy is stopping (a cancel, or a failure and on_error=stop), what is queued does nothing but
+ * account for itself. A source that has vanished, changed or become something else is tried once more.
  *
  * Threads: tasks on any worker. tree_job::lock protects the books; no system call is made while it
  * is held.
@@ -31,6 +34,7 @@
 #include "job.h"
 #include "metadata.h"
 #include "staging.h"
+#include "tree_error.h"
 
 #define TREE_DIRS_OPEN_MAX 64 /* directories kept open, two descriptors each */
 #define TREE_GROUP_FILES 32   /* small files copied together: two descriptors each */
@@ -53,7 +57,14 @@ struct tree_job {
 	int src_fd;	   /* O_PATH */
 	int dst_parent_fd; /* O_PATH */
 	char dst_name[NAME_MAX + 1];
-	char staging[NAME_MAX + 1];
+	char staging[NAME_MAX + 1];  /* where the copy grows; with merging: dst_name itself */
+	struct tree_options options; /* fsync filled in */
+	bool merging;		     /* into a directory that exists, one file at a time */
+	bool replacing;		     /* DEST exists, and gives way at the end: */
+	dev_t old_dev;
+	ino_t old_ino;
+	bool old_is_dir;
+	dev_t root_dev; /* of the source */
 	dev_t forbidden_dev;
 	struct metadata_made made; /* who owns what this job creates */
 	dev_t staging_dev;	   /* the root of the copy, so that the walk does not enter it */
@@ -67,8 +78,8 @@ struct tree_job {
 	pthread_mutex_t lock;
 	/* protected by lock */
 	int error; /* the first one */
-	char *failed_path;
-	const char *failed_call;
+	unsigned n_failures_kept;
+	struct job_failure failures[JOB_FAILURES_KEPT];
 	unsigned n_open; /* directories that are open */
 	TAILQ_HEAD(, tree_dir)
 	idle_dirs; /* of these, those that nobody uses, longest unused first */
@@ -83,13 +94,6 @@ struct tree_job {
 
 /** Whether nothing more is to be copied: an error or a cancel. */
 bool tree_is_stopping(const struct tree_job *tree);
-
-/**
- * Records an error; the first one counts. @name may be NULL: the directory itself. @call: a
- * literal.
- */
-void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *name,
-	       const char *call, int error);
 
 /** Makes the worker's thread act as the job's user. Fails the job when that cannot be. */
 int tree_adopt(struct tree_job *tree, struct worker *worker);

@@ -4,7 +4,7 @@
  *
  *	batch_task -> copy_entry --regular--> copy_regular --small--> tree_group
  *	                  |                            \--large--> tree_file_start_large()
- *	                  \--other--> copy_other (symbolic link, FIFO, socket, device)
+ *	                  \--other--> copy_special (symbolic link, FIFO, socket, device)
  * All end in tree_file_finish() or directly in tree_dir_done().
  */
 #include "tree_batch.h"
@@ -109,28 +109,6 @@ static int copy_symlink(const struct metadata_at *at, const char **ret_call)
 	return symlinkat(target, at->dst_dir, at->dst_name) < 0 ? negative_errno() : 0;
 }
 
-static int copy_other(struct tree_job *tree, const struct metadata_at *at, const struct stat *st,
-		      const char **ret_call)
-{
-	struct metadata source = metadata_from_stat(st);
-	struct metadata_made made = tree->made;
-	int r;
-
-	if (S_ISLNK(st->st_mode)) {
-		r = copy_symlink(at, ret_call);
-	} else {
-		*ret_call = "mknodat";
-		r = mknodat(at->dst_dir, at->dst_name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) <
-				    0 ?
-			    negative_errno() :
-			    0;
-	}
-	if (r < 0)
-		return r;
-	made.mode = (mode_t)-1;
-	return metadata_copy_at(at, &source, &made, ret_call);
-}
-
 /* Where a worker is in its batch. */
 struct step {
 	struct tree_batch *batch;
@@ -138,6 +116,9 @@ struct step {
 	struct tree_group *group;
 	int src_dir;
 	int dst_dir;
+	const char *name; /* what is being copied */
+	bool anew;	  /* TREE_COPY_ANEW */
+	bool retried;	  /* TREE_RETRIED */
 	const char *call; /* that failed */
 	bool full;	  /* start what there is before going on */
 };
@@ -146,24 +127,24 @@ struct step {
  * A further name of an inode: 1: the caller copies it (*ret_link: and tells the others); 0: done
  * with.
  */
-static int claim_link(struct step *step, const char *name, const struct stat *st,
-		      struct tree_link **ret_link)
+static int claim_link(struct step *step, const struct stat *st, struct tree_link **ret_link)
 {
 	struct tree_dir *dir = step->batch->dir;
 	enum tree_link_claim claim;
 	int r;
 
 	step->call = "malloc";
-	r = tree_link_claim(dir, name, st, &claim, ret_link);
+	r = tree_link_claim(dir, step->name, st, &claim, ret_link);
 	if (r < 0)
 		return r;
 	switch (claim) {
 	case TREE_LINK_OWN:
 		return 1;
 	case TREE_LINK_QUEUED:
+		*ret_link = NULL;
 		return 0;
 	case TREE_LINK_READY:
-		r = tree_link_make(*ret_link, dir, name, &step->call);
+		r = tree_link_make(*ret_link, dir, step->name, &step->call);
 		*ret_link = NULL;
 		if (r == -EMLINK)
 			return 1;
@@ -172,6 +153,31 @@ static int claim_link(struct step *step, const char *name, const struct stat *st
 		return r;
 	}
 	return -EINVAL;
+}
+
+/* Whether what is there already stays: 1; otherwise 0 or -errno. Tells further links. */
+static int leave(struct step *step, const struct stat *st, struct tree_merge_file *merge,
+		 struct tree_link **link)
+{
+	struct tree_job *tree = step->batch->dir->tree;
+	enum tree_merge_action action = TREE_MERGE_MAKE;
+	int r;
+
+	if (!tree->merging)
+		return 0;
+	step->call = "fstatat";
+	r = tree_merge_decide(tree->options.existing, step->dst_dir, step->name, st, &action);
+	if (r < 0)
+		return r;
+	merge->replace = action == TREE_MERGE_REPLACE;
+	if (action == TREE_MERGE_MAKE || action == TREE_MERGE_REPLACE)
+		return 0;
+	__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+	if (*link && action == TREE_MERGE_UNCHANGED)
+		tree_link_copied(TAKE_PTR(*link), step->worker);
+	else if (*link) /* the others must not become links of something different */
+		tree_link_failed(TAKE_PTR(*link), step->worker);
+	return 1;
 }
 
 /* Gives up a file that is not started. */
@@ -184,79 +190,175 @@ static int drop_file(struct step *step, struct tree_file *file, int error)
 	return 0;
 }
 
-static int copy_regular(struct step *step, const char *name, bool anew)
+static int start_regular(struct step *step, struct tree_file *file)
 {
 	struct tree_job *tree = step->batch->dir->tree;
-	struct tree_file file = { .name = name, .src_fd = -1, .dst_fd = -1 };
-	int r = tree_file_open(&file, step->src_dir);
+	int r;
 
-	if (r == 0 && file.st.st_nlink > 1 && !anew) {
-		r = claim_link(step, name, &file.st, &file.link);
-		if (r == 0) { /* counted already, or to be counted by who copies it */
-			close_keep_errno(file.src_fd);
-			return 0;
-		}
-		file.call = step->call;
-	}
-	if (r >= 0)
-		r = tree_file_create(&file, step->dst_dir, name);
-	if (r < 0)
-		return drop_file(step, &file, r);
-	__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file.st.st_size, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file->st.st_size, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);
-	if (tree_file_is_large(tree, &file.st)) {
+	if (tree_file_is_large(tree, &file->st)) {
 		step->full = true;
-		r = tree_file_start_large(tree, step->batch, &file, step->worker);
-		return r < 0 ? drop_file(step, &file, r) : 0;
+		r = tree_file_start_large(tree, step->batch, file, step->worker);
+		return r < 0 ? drop_file(step, file, r) : 0;
 	}
-	tree_group_add(step->group, &file);
+	tree_group_add(step->group, file);
 	step->full = tree_group_is_full(step->group);
 	return 0;
 }
 
-/* What is no regular file, or what the directory could not tell. */
-static int copy_unusual(struct step *step, const char *name, bool anew)
+/* An open source. 1: there is nothing to copy; 0: it is started, or will be made; -errno. */
+static int begin_regular(struct step *step, struct tree_file *file)
+{
+	int r = 1;
+
+	if (file->st.st_nlink > 1 && !step->anew)
+		r = claim_link(step, &file->st, &file->link);
+	file->call = step->call;
+	if (r <= 0) /* counted already, or to be counted by who copies it */
+		return r < 0 ? r : 1;
+	r = leave(step, &file->st, &file->merge, &file->link);
+	file->call = step->call;
+	if (r == 1)
+		tree_dir_done(step->batch->dir, 1, step->worker);
+	if (r != 0)
+		return r;
+	return tree_file_create(step->batch->dir->tree, file, step->dst_dir, step->name);
+}
+
+static int copy_regular(struct step *step)
+{
+	struct tree_file file = {
+		.name = step->name,
+		.src_fd = -1,
+		.dst_fd = -1,
+		.anew = step->anew,
+		.retried = step->retried,
+		.inherits = step->batch->dir->existed,
+	};
+	int r = tree_file_open(&file, step->src_dir);
+
+	if (r == 0)
+		r = begin_regular(step, &file);
+	if (r == 1) {
+		close_keep_errno(file.src_fd);
+		return 0;
+	}
+	return r < 0 ? drop_file(step, &file, r) : start_regular(step, &file);
+}
+
+static int add_child(struct step *step)
 {
 	struct tree_dir *dir = step->batch->dir;
+	struct tree_dir *child = tree_dir_new(dir->tree, dir, step->name);
+
+	step->call = "malloc";
+	if (!child)
+		return -ENOMEM;
+	child->retried = step->retried;
+	tree_push(dir->tree, &child->task, step->worker);
+	tree_dir_done(dir, 1, step->worker);
+	return 0;
+}
+
+/* Under @name, which is that of the source or a hidden one. */
+static int make_other(struct step *step, const struct stat *st, const char *name)
+{
 	const struct metadata_at at = {
 		.src_dir = step->src_dir,
 		.dst_dir = step->dst_dir,
-		.src_name = name,
+		.src_name = step->name,
 		.dst_name = name,
 	};
-	struct tree_link *link = NULL;
-	struct tree_dir *child;
-	struct stat st;
+	struct metadata source = metadata_from_stat(st);
+	struct metadata_made made = tree_dir_made(step->batch->dir);
 	int r;
 
-	step->call = "fstatat";
-	if (fstatat(step->src_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return negative_errno();
-	if (S_ISREG(st.st_mode))
-		return copy_regular(step, name, anew);
-	if (S_ISDIR(st.st_mode)) {
-		step->call = "malloc";
-		child = tree_dir_new(dir->tree, dir, name);
-		if (!child)
-			return -ENOMEM;
-		tree_push(dir->tree, &child->task, step->worker);
-		tree_dir_done(dir, 1, step->worker);
-		return 0;
+	if (S_ISLNK(st->st_mode)) {
+		r = copy_symlink(&at, &step->call);
+	} else {
+		step->call = "mknodat";
+		r = mknodat(at.dst_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0 ?
+			    negative_errno() :
+			    0;
 	}
-	r = st.st_nlink > 1 && !anew ? claim_link(step, name, &st, &link) : 1;
+	if (r < 0)
+		return r;
+	made.mode = (mode_t)-1;
+	r = metadata_copy_at(&at, &source, &made, &step->call);
+	if (r < 0)
+		(void)unlinkat(at.dst_dir, name, 0); /* what is not whole is not there */
+	return r;
+}
+
+static int copy_other(struct step *step, const struct stat *st, struct tree_merge_file *merge)
+{
+	int r;
+
+	if (!step->batch->dir->tree->merging)
+		return make_other(step, st, step->name);
+	step->call = "getrandom";
+	r = tree_merge_name(merge);
+	if (r == 0)
+		r = make_other(step, st, merge->temp);
+	if (r < 0)
+		return r;
+	step->call = "renameat2";
+	r = tree_merge_publish(merge, step->dst_dir, -1, step->name);
+	tree_merge_discard(merge, step->dst_dir);
+	return r;
+}
+
+/* Symbolic links and special files. */
+static int copy_special(struct step *step, const struct stat *st)
+{
+	struct tree_dir *dir = step->batch->dir;
+	struct tree_merge_file merge = { 0 };
+	struct tree_link *link = NULL;
+	int r;
+
+	r = st->st_nlink > 1 && !step->anew ? claim_link(step, st, &link) : 1;
 	if (r <= 0)
 		return r;
-	r = copy_other(dir->tree, &at, &st, &step->call);
-	if (r == 0)
-		__atomic_add_fetch(&dir->tree->n_others, 1, __ATOMIC_RELAXED);
-	else
-		tree_fail(dir->tree, dir, name, step->call, r);
+	r = leave(step, st, &merge, &link);
+	if (r == 0) {
+		r = copy_other(step, st, &merge);
+		if (r == 0)
+			__atomic_add_fetch(&dir->tree->n_others, 1, __ATOMIC_RELAXED);
+	}
 	if (link && r < 0)
 		tree_link_failed(link, step->worker);
 	else if (link)
 		tree_link_copied(link, step->worker);
-	tree_dir_done(dir, 1, step->worker);
-	return 0;
+	if (r >= 0)
+		tree_dir_done(dir, 1, step->worker);
+	return MIN(r, 0);
+}
+
+/* What is no regular file, or what the directory could not tell. */
+static int copy_unusual(struct step *step)
+{
+	struct stat st;
+
+	step->call = "fstatat";
+	if (fstatat(step->src_dir, step->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return negative_errno();
+	if (S_ISREG(st.st_mode))
+		return copy_regular(step);
+	return S_ISDIR(st.st_mode) ? add_child(step) : copy_special(step, &st);
+}
+
+/* Once more, from the beginning; when other names have been started. */
+static int queue_again(struct step *step)
+{
+	struct tree_dir *dir = step->batch->dir;
+	struct tree_batch *batch = NULL;
+	unsigned char type = TREE_RETRIED | (step->anew ? TREE_COPY_ANEW : 0);
+	int r = tree_batch_add(dir, &batch, step->name, type, step->worker);
+
+	if (r == 0)
+		tree_push(dir->tree, tree_batch_task(batch), step->worker);
+	return r;
 }
 
 /* One name, which is accounted for when it fails here. */
@@ -264,18 +366,20 @@ static void copy_entry(struct step *step)
 {
 	struct tree_batch *batch = step->batch;
 	unsigned char type = (unsigned char)batch->entries[batch->at];
-	const char *name = batch->entries + batch->at + 1;
 	struct tree_dir *dir = batch->dir;
 	int r;
 
-	batch->at += 1 + strlen(name) + 1;
-	if (type == DT_REG)
-		r = copy_regular(step, name, false);
-	else
-		r = copy_unusual(step, name, type == TREE_COPY_ANEW);
+	step->name = batch->entries + batch->at + 1;
+	step->anew = type & TREE_COPY_ANEW;
+	step->retried = type & TREE_RETRIED;
+	batch->at += 1 + strlen(step->name) + 1;
+	r = type == DT_REG ? copy_regular(step) : copy_unusual(step);
 	if (r == 0)
 		return;
-	tree_fail(dir->tree, dir, name, step->call, r);
+	if (!step->retried && tree_error_may_pass(r))
+		r = queue_again(step);
+	if (r < 0)
+		tree_fail(dir->tree, dir, step->name, step->call, r);
 	tree_dir_done(dir, 1, step->worker);
 }
 
@@ -299,6 +403,7 @@ static void copy_entries(struct step *step)
 
 	if (r < 0) {
 		tree_fail(dir->tree, dir, NULL, "openat", r);
+		skip_rest(step);
 		return;
 	}
 	while (batch->at < batch->size && !step->full && !tree_is_stopping(dir->tree))
@@ -320,7 +425,7 @@ static void batch_task(struct task *task, struct worker *worker)
 		if (step.group)
 			copy_entries(&step);
 		else
-			tree_fail(tree, batch->dir, NULL, "malloc", -ENOMEM);
+			tree_abort(tree, "malloc", -ENOMEM);
 	}
 	if (tree_is_stopping(tree))
 		skip_rest(&step);

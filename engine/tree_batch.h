@@ -14,12 +14,13 @@ struct tree_batch;
 struct tree_dir;
 struct worker;
 
-/** The type of what is no directory and to be copied even if it has other links. */
-#define TREE_COPY_ANEW 255
+/* Besides DT_*, which is DT_UNKNOWN then: */
+#define TREE_COPY_ANEW 0x80 /* to be copied even if it has other links */
+#define TREE_RETRIED 0x40   /* the second attempt */
 
 /**
  * Adds a name to *batch (NULL: a new one), pushing the batch when it is full. Counts in @dir's
- * pending. @type: DT_*. -ENOMEM.
+ * pending. @type: DT_*, TREE_*. -ENOMEM.
  */
 int tree_batch_add(struct tree_dir *dir, struct tree_batch **batch, const char *name,
 		   unsigned char type, struct worker *worker);

@@ -117,25 +117,36 @@ static int open_dir(int at, const char *name, bool path_only)
 	return fd < 0 ? negative_errno() : fd;
 }
 
-/*
- * Opens one step down: @dir below the two descriptors of its parent, or the root below the job's.
- */
+/* Opens one side, one step down: below the parent's descriptor, or the root below the job's. */
+static int open_src_step(const struct tree_dir *dir, int at, bool path_only)
+{
+	return dir->parent ? open_dir(at, dir->name, path_only) :
+			     open_dir(dir->tree->src_fd, ".", path_only);
+}
+
+static int open_dst_step(const struct tree_dir *dir, int at, bool path_only)
+{
+	const struct tree_job *tree = dir->tree;
+
+	return dir->parent ? open_dir(at, dir->name, path_only) :
+			     open_dir(tree->dst_parent_fd, tree->staging, path_only);
+}
+
+/* Both. */
 static int open_step(const struct tree_dir *dir, int src_at, int dst_at, bool path_only,
 		     int *ret_src_fd, int *ret_dst_fd)
 {
-	const struct tree_job *tree = dir->tree;
-	_cleanup_close_ int src_fd = -1, dst_fd = -1;
+	_cleanup_close_ int src_fd = -1;
+	int dst_fd;
 
-	src_fd = dir->parent ? open_dir(src_at, dir->name, path_only) :
-			       open_dir(tree->src_fd, ".", path_only);
+	src_fd = open_src_step(dir, src_at, path_only);
 	if (src_fd < 0)
 		return src_fd;
-	dst_fd = dir->parent ? open_dir(dst_at, dir->name, path_only) :
-			       open_dir(tree->dst_parent_fd, tree->staging, path_only);
+	dst_fd = open_dst_step(dir, dst_at, path_only);
 	if (dst_fd < 0)
 		return dst_fd;
 	*ret_src_fd = TAKE_FD(src_fd);
-	*ret_dst_fd = TAKE_FD(dst_fd);
+	*ret_dst_fd = dst_fd;
 	return 0;
 }
 
@@ -299,26 +310,66 @@ void tree_dir_add_pending(struct tree_dir *dir, unsigned n)
 	pthread_mutex_unlock(&dir->tree->lock);
 }
 
+struct metadata_made tree_dir_made(const struct tree_dir *dir)
+{
+	/* Directories that were there hand their group, setgid bit and ACL down. */
+	return dir->existed ? (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 } :
+			      dir->tree->made;
+}
+
 /* Its contents are complete: owner, mode, times. */
 static void finish(struct tree_dir *dir, struct worker *worker)
 {
 	struct tree_job *tree = dir->tree;
-	struct metadata_made made = tree->made;
+	struct metadata_made made = tree_dir_made(dir);
 	const char *call = "openat";
 	int src_fd, dst_fd, r;
 
-	if (tree_is_stopping(tree) || tree_adopt(tree, worker) < 0)
+	if (!dir->made || tree_is_stopping(tree) || tree_adopt(tree, worker) < 0)
 		return;
-	made.mode = 0700;
+	if (dir->existed && tree->options.existing == TREE_EXISTING_SKIP)
+		return;
+	if (!dir->existed)
+		made.mode = 0700;
 	r = tree_dir_acquire(dir, &src_fd, &dst_fd);
 	if (r == 0) {
-		r = metadata_copy_fd(src_fd, dst_fd, &dir->metadata, &made, &call);
+		if (dir->existed)
+			r = metadata_drop_acls(dst_fd);
+		if (r == 0)
+			r = metadata_copy_fd(src_fd, dst_fd, &dir->metadata, &made, &call);
 		tree_dir_release(dir);
 	}
 	if (r < 0)
 		tree_fail(tree, dir, NULL, call, r);
 	else
 		__atomic_add_fetch(&tree->n_directories, 1, __ATOMIC_RELAXED);
+}
+
+/*
+ * Opens a directory that was closed, because the way down to @child was long, through the child. From
+ * the root down it would be as many steps as the tree is deep, and all of that again one level higher.
+ */
+static void open_from_child(struct tree_dir *dir, struct tree_dir *child)
+{
+	struct tree_job *tree = dir->tree;
+	_cleanup_close_ int src_fd = -1, dst_fd = -1;
+	bool usable;
+
+	pthread_mutex_lock(&tree->lock);
+	usable = dir->src_fd < 0 && child->src_fd >= 0;
+	if (usable && child->users++ == 0)
+		TAILQ_REMOVE(&tree->idle_dirs, child, idle_link);
+	pthread_mutex_unlock(&tree->lock);
+	if (!usable)
+		return;
+	src_fd = openat(child->src_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dst_fd = openat(child->dst_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	tree_dir_release(child);
+	/* If it was moved, it is looked for from above, when it is needed. */
+	if (src_fd < 0 || dst_fd < 0 || check_identity(dir, src_fd, dst_fd) < 0)
+		return;
+	set_open(dir, TAKE_FD(src_fd), TAKE_FD(dst_fd));
+	tree_dir_release(dir);
 }
 
 void tree_dir_done(struct tree_dir *dir, unsigned n, struct worker *worker)
@@ -337,6 +388,8 @@ void tree_dir_done(struct tree_dir *dir, unsigned n, struct worker *worker)
 			return;
 		finish(dir, worker);
 		parent = dir->parent;
+		if (parent && parent->made && !tree_is_stopping(tree))
+			open_from_child(parent, dir);
 		tree_dir_unref(
 			dir); /* its own; the parent has one of the child it still waits for */
 	}
@@ -344,76 +397,127 @@ void tree_dir_done(struct tree_dir *dir, unsigned n, struct worker *worker)
 }
 
 /*
- * The root of the copy lies in a directory that may hand a group, a setgid bit and a default ACL
- * down.
+ * A directory that was there, such as that of the copy's root, may hand a group, a setgid bit and a
+ * default ACL down.
  */
-static int make_root_private(struct tree_dir *dir, int dst_fd)
+static int make_private(const struct tree_dir *dir, int dst_fd)
 {
-	struct tree_job *tree = dir->tree;
+	const struct tree_job *tree = dir->tree;
+	gid_t gid = tree->made.gid;
 	struct stat st;
-
 	int r = metadata_drop_acls(dst_fd);
 
 	if (r < 0)
 		return r;
 	if (fchmod(dst_fd, 0700) < 0 || fstat(dst_fd, &st) < 0)
 		return negative_errno();
-	tree->staging_dev = st.st_dev;
-	tree->staging_ino = st.st_ino;
-	if (st.st_gid != tree->made.gid && fchown(dst_fd, (uid_t)-1, tree->made.gid) < 0)
+	if (gid != (gid_t)-1 && st.st_gid != gid && fchown(dst_fd, (uid_t)-1, gid) < 0)
 		return negative_errno();
 	return 0;
 }
 
+/* 1: it was there. */
 static int mkdir_step(const struct tree_dir *dir, int dst_at)
 {
 	const struct tree_job *tree = dir->tree;
 	int r = dir->parent ? mkdirat(dst_at, dir->name, 0700) :
 			      mkdirat(tree->dst_parent_fd, tree->staging, 0700);
 
+	if (r < 0 && errno == EEXIST && tree->merging)
+		return 1;
 	return r < 0 ? negative_errno() : 0;
+}
+
+/* The source. */
+static int look(struct tree_dir *dir, int src_fd)
+{
+	const struct tree_job *tree = dir->tree;
+	struct stat src;
+
+	if (fstat(src_fd, &src) < 0)
+		return negative_errno();
+	if (tree->forbidden_dev != 0 && src.st_dev == tree->forbidden_dev)
+		return -ELOOP;
+	dir->metadata = metadata_from_stat(&src);
+	dir->foreign = tree->options.one_file_system && src.st_dev != tree->root_dev;
+	return 0;
+}
+
+/* Both sides, below the two descriptors of the parent. */
+static int make_step(struct tree_dir *dir, int src_at, int dst_at, int *ret_src_fd, int *ret_dst_fd,
+		     const char **ret_call)
+{
+	struct tree_job *tree = dir->tree;
+	_cleanup_close_ int src_fd = -1;
+	int dst_fd, r;
+
+	/* First of all: what has vanished is not made. */
+	*ret_call = "openat";
+	src_fd = open_src_step(dir, src_at, false);
+	r = src_fd < 0 ? src_fd : look(dir, src_fd);
+	if (r < 0)
+		return r;
+	*ret_call = "mkdirat";
+	r = mkdir_step(dir, dst_at);
+	if (r < 0)
+		return r;
+	dir->existed = r == 1;
+	if (!dir->parent && !tree->merging)
+		tree->staged = true;
+	*ret_call = "openat";
+	dst_fd = open_dst_step(dir, dst_at, false);
+	if (dst_fd < 0)
+		return dst_fd == -ENOENT ? -ESTALE : dst_fd;
+	*ret_src_fd = TAKE_FD(src_fd);
+	*ret_dst_fd = dst_fd;
+	return 0;
+}
+
+/* Notes what the directory's copy is. */
+static int identify(struct tree_dir *dir, int dst_fd, const char **ret_call)
+{
+	struct tree_job *tree = dir->tree;
+	struct stat dst;
+
+	*ret_call = "fstat";
+	if (fstat(dst_fd, &dst) < 0)
+		return negative_errno();
+	dir->dst_dev = dst.st_dev;
+	dir->dst_ino = dst.st_ino;
+	if (!dir->parent) {
+		tree->staging_dev = dst.st_dev;
+		tree->staging_ino = dst.st_ino;
+	}
+	*ret_call = "mkdirat";
+	if (dir->metadata.dev == tree->staging_dev && dir->metadata.ino == tree->staging_ino)
+		return -EINVAL; /* the copy has been moved into what is copied */
+	return 0;
 }
 
 /* Makes the directory and notes what it is made from. *ret_call: what failed. */
 static int make(struct tree_dir *dir, const char **ret_call)
 {
-	struct tree_job *tree = dir->tree;
+	struct tree_dir *parent = dir->parent;
 	_cleanup_close_ int src_fd = -1, dst_fd = -1;
 	int src_at = -1, dst_at = -1;
-	struct stat src, dst;
 	int r;
 
 	*ret_call = "openat";
-	r = dir->parent ? tree_dir_acquire(dir->parent, &src_at, &dst_at) : 0;
+	r = parent ? tree_dir_acquire(parent, &src_at, &dst_at) : 0;
 	if (r < 0)
 		return r;
-	*ret_call = "mkdirat";
-	r = mkdir_step(dir, dst_at);
-	if (r == 0) {
-		if (!dir->parent)
-			tree->staged = true;
-		*ret_call = "openat";
-		r = open_step(dir, src_at, dst_at, false, &src_fd, &dst_fd);
-	}
-	if (dir->parent)
-		tree_dir_release(dir->parent);
+	r = make_step(dir, src_at, dst_at, &src_fd, &dst_fd, ret_call);
+	if (parent)
+		tree_dir_release(parent);
 	if (r < 0)
 		return r;
-	*ret_call = "fstat";
-	if (fstat(src_fd, &src) < 0 || fstat(dst_fd, &dst) < 0)
-		return negative_errno();
-	if (tree->forbidden_dev != 0 && src.st_dev == tree->forbidden_dev)
-		return -ELOOP;
-	dir->metadata = metadata_from_stat(&src);
-	dir->dst_dev = dst.st_dev;
-	dir->dst_ino = dst.st_ino;
+	r = identify(dir, dst_fd, ret_call);
+	if (r < 0)
+		return r;
 	*ret_call = "fchmod";
-	r = dir->parent ? 0 : make_root_private(dir, dst_fd);
+	r = !dir->existed && (!parent || parent->existed) ? make_private(dir, dst_fd) : 0;
 	if (r < 0)
 		return r;
-	*ret_call = "mkdirat";
-	if (src.st_dev == tree->staging_dev && src.st_ino == tree->staging_ino)
-		return -EINVAL; /* the copy has been moved into what is copied */
 	set_open(dir, TAKE_FD(src_fd), TAKE_FD(dst_fd));
 	tree_dir_release(dir);
 	dir->made = true;
@@ -467,6 +571,17 @@ static int list_some(struct tree_dir *dir, struct worker *worker)
 	return r;
 }
 
+/* It is no directory any more, or was not there for a moment: as what it is now. */
+static int look_again(struct tree_dir *dir, struct worker *worker)
+{
+	struct tree_batch *batch = NULL;
+	int r = tree_batch_add(dir->parent, &batch, dir->name, TREE_RETRIED, worker);
+
+	if (r == 0)
+		tree_push(dir->tree, tree_batch_task(batch), worker);
+	return r;
+}
+
 static void list_task(struct task *task, struct worker *worker)
 {
 	struct tree_dir *dir = CONTAINER_OF(task, struct tree_dir, task);
@@ -477,10 +592,13 @@ static void list_task(struct task *task, struct worker *worker)
 	if (!tree_is_stopping(tree) && tree_adopt(tree, worker) == 0) {
 		if (!dir->made)
 			r = make(dir, &call);
-		if (r == 0) {
+		if (r == 0 && !dir->foreign) {
 			call = "getdents64";
 			r = list_some(dir, worker);
 		}
+		if (!dir->made && dir->parent && !dir->retried && tree_error_may_pass(r) &&
+		    !dir->existed)
+			r = look_again(dir, worker);
 		if (r < 0)
 			tree_fail(tree, dir, NULL, call, r);
 	}

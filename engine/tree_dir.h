@@ -27,11 +27,14 @@ struct tree_dir {
 
 	/* set by the first run of the task */
 	bool made;
+	bool existed;		  /* in the destination, before the copy: with tree_job::merging */
+	bool foreign;		  /* on another file system, with one_file_system: not listed */
 	struct metadata metadata; /* of the source */
 	dev_t dst_dev;
 	ino_t dst_ino;
 
 	int64_t position; /* the task only: where the listing goes on */
+	bool retried;	  /* it has been looked at a second time */
 
 	/* protected by tree_job::lock */
 	unsigned refs;
@@ -49,6 +52,9 @@ struct tree_dir {
  * task.
  */
 struct tree_dir *tree_dir_new(struct tree_job *tree, struct tree_dir *parent, const char *name);
+
+/** What things made in the directory have to begin with. */
+struct metadata_made tree_dir_made(const struct tree_dir *dir);
 
 struct tree_dir *tree_dir_ref(struct tree_dir *dir);
 void tree_dir_unref(struct tree_dir *dir);

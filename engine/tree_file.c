@@ -49,49 +49,176 @@ static mode_t created_mode(const struct tree_file *file)
 	return (file->st.st_mode & 0777) | S_IWUSR;
 }
 
-int tree_file_create(struct tree_file *file, int dst_dir, const char *name)
+int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir, const char *name)
 {
+	int flags = tree->options.verify ? O_RDWR : O_WRONLY;
+	int fd;
+
 	file->call = "openat";
-	file->dst_fd = openat(dst_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			      created_mode(file));
-	return file->dst_fd < 0 ? negative_errno() : 0;
+	if (tree->merging) {
+		fd = tree_merge_create(&file->merge, dst_dir, flags, created_mode(file));
+	} else {
+		fd = openat(dst_dir, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			    created_mode(file));
+		fd = fd < 0 ? negative_errno() : fd;
+		file->in_staging = fd >= 0;
+	}
+	if (fd < 0)
+		return fd;
+	file->dst_fd = fd;
+	file->call = "fremovexattr";
+	return file->inherits ? metadata_drop_acls(fd) : 0;
 }
 
-int tree_file_set_metadata(struct tree_job *tree, struct tree_file *file)
+struct metadata_made tree_file_owner(const struct tree_job *tree, const struct tree_file *file)
 {
-	struct metadata source = metadata_from_stat(&file->st);
 	struct metadata_made made = tree->made;
 
 	made.mode = created_mode(file);
-	return metadata_copy_fd(file->src_fd, file->dst_fd, &source, &made, &file->call);
+	return file->inherits ? (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 } : made;
 }
 
-/* Everything was tried: closes the file and accounts for it. */
+static bool is_same_content(const struct stat *a, const struct stat *b)
+{
+	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int tree_file_settle(struct tree_file *file, const struct metadata_made *owner)
+{
+	struct metadata source;
+	struct stat now;
+	bool changed;
+	int r;
+
+	file->call = "fstat";
+	if (fstat(file->src_fd, &now) < 0)
+		return negative_errno();
+	changed = !is_same_content(&now, &file->st);
+	if (changed && !file->retried)
+		return -EBUSY;
+	source = metadata_from_stat(&now);
+	source.atime = file->st.st_atim; /* before we read it */
+	r = metadata_copy_fd(file->src_fd, file->dst_fd, &source, owner, &file->call);
+	if (r < 0)
+		return r;
+	file->settled = true;
+	if (changed)
+		file->call = "read of a file that is being written";
+	return changed ? -EBUSY : 0;
+}
+
+int tree_file_restart(struct tree_job *tree, struct tree_file *file)
+{
+	struct timespec atime = file->st.st_atim;
+
+	file->retried = true;
+	file->call = "fstat";
+	if (fstat(file->src_fd, &file->st) < 0)
+		return negative_errno();
+	file->st.st_atim = atime;
+	file->call = "ftruncate";
+	if (ftruncate(file->dst_fd, 0) < 0)
+		return negative_errno();
+	__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file->st.st_size, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* Gives the file its name, or takes it away again. */
+static int place(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file)
+{
+	/* What has changed while it was copied is not what it should be, but better than nothing. */
+	bool keep = file->error == 0 || (file->error == -EBUSY && file->settled &&
+					 tree->options.on_error == TREE_ON_ERROR_CONTINUE);
+	int src_dir, dst_dir, r;
+
+	if (!dir || file->dst_fd < 0 || (file->in_staging && (keep || tree_is_stopping(tree))))
+		return 0; /* as it should be, or removed with all that is staged */
+	r = tree_dir_acquire(dir, &src_dir, &dst_dir);
+	if (r < 0)
+		return r;
+	if (file->in_staging)
+		r = unlinkat(dst_dir, file->name, 0) < 0 ? negative_errno() : 0;
+	else if (keep && file->settled)
+		r = tree_merge_publish(&file->merge, dst_dir, file->dst_fd, file->name);
+	tree_merge_discard(&file->merge, dst_dir);
+	tree_dir_release(dir);
+	return r;
+}
+
+/* Looks at the name once more, as if it had just been listed. */
+static bool queue_again(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
+			struct worker *worker)
+{
+	struct tree_batch *batch = NULL;
+	unsigned char type = TREE_RETRIED | (file->anew ? TREE_COPY_ANEW : 0);
+
+	if (!dir || file->retried || file->dst_fd >= 0 || !tree_error_may_pass(file->error) ||
+	    tree_is_stopping(tree))
+		return false;
+	if (tree_batch_add(dir, &batch, file->name, type, worker) < 0)
+		return false;
+	tree_push(tree, tree_batch_task(batch), worker);
+	return true;
+}
+
+/* The name, and writes that were late. */
+static void complete(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
+		     struct worker *worker)
+{
+	int r = file->dst_fd >= 0 ? tree_adopt(tree, worker) : 0;
+
+	if (r == 0)
+		r = place(tree, dir, file);
+	if (r < 0 && file->error == 0) {
+		file->error = r;
+		file->call = "linkat";
+	}
+	close_keep_errno(TAKE_FD(file->src_fd));
+	if (file->dst_fd < 0)
+		return;
+	r = close_checked(TAKE_FD(file->dst_fd));
+	if (r < 0 && file->error == 0) {
+		file->error = r;
+		file->call = "close";
+	}
+}
+
 void tree_file_finish(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
 		      struct worker *worker)
 {
-	int r;
+	bool again = queue_again(tree, dir, file, worker);
 
-	close_keep_errno(TAKE_FD(file->src_fd));
-	if (file->dst_fd >= 0) {
-		r = close_checked(TAKE_FD(file->dst_fd));
-		if (r < 0 && file->error == 0) {
-			file->error = r;
-			file->call = "close";
-		}
-	}
-	if (file->error < 0) {
+	complete(tree, dir, file, worker);
+	if (file->error < 0 && !again) {
 		tree_fail(tree, dir, file->name, file->call, file->error);
-	} else if (!tree_is_stopping(tree)) {
+	} else if (!again && file->settled) {
 		__atomic_add_fetch(&tree->job.files, 1, __ATOMIC_RELAXED);
 		__atomic_add_fetch(&tree->job.engine->files, 1, __ATOMIC_RELAXED);
 	}
-	if (file->link && tree_is_stopping(tree))
-		tree_link_failed(TAKE_PTR(file->link), worker);
-	else if (file->link)
+	if (file->link && file->error == 0 && file->settled)
 		tree_link_copied(TAKE_PTR(file->link), worker);
+	else if (file->link)
+		tree_link_failed(TAKE_PTR(file->link), worker);
 	if (dir)
 		tree_dir_done(dir, 1, worker);
+}
+
+static void start_copy(struct large *large, struct worker *worker);
+
+static void end_large(struct large *large, struct worker *worker)
+{
+	struct tree_job *tree = large->tree;
+	struct tree_batch *batch = large->batch;
+
+	if (large->file.error == -ECANCELED)
+		large->file.error = 0; /* the job says so itself */
+	tree_file_finish(tree, batch ? tree_batch_dir(batch) : NULL, &large->file, worker);
+	free(large);
+	if (batch)
+		tree_batch_unref(batch);
+	else
+		tree_walked(tree, worker);
 }
 
 static void large_done(struct file_copy *copy, const struct file_copy_result *result,
@@ -99,26 +226,42 @@ static void large_done(struct file_copy *copy, const struct file_copy_result *re
 {
 	struct large *large = CONTAINER_OF(copy, struct large, copy);
 	struct tree_job *tree = large->tree;
-	struct tree_batch *batch = large->batch;
 	struct tree_file *file = &large->file;
+	struct metadata_made owner = tree_file_owner(tree, file);
 
 	file->error = result->error;
 	file->call = "copy";
-	if (file->error == 0 && !tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
-		file->error = tree_file_set_metadata(tree, file);
-	if (file->error == -ECANCELED)
-		file->error = 0; /* the job says so itself */
 	pthread_mutex_lock(&tree->lock);
 	for (int way = 0; way < COPY_WAY_COUNT; way++)
 		tree->bytes_by_way[way] += result->bytes_by_way[way];
 	pthread_mutex_unlock(&tree->lock);
-	tree_file_finish(tree, batch ? tree_batch_dir(batch) : NULL, file, worker);
 	file_copy_destroy(&large->copy);
-	free(large);
-	if (batch)
-		tree_batch_unref(batch);
-	else
-		tree_walked(tree, worker);
+	if (file->error == 0 && !tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
+		file->error = tree_file_settle(file, &owner);
+	if (file->error == -EBUSY && !file->retried && !tree_is_stopping(tree)) {
+		file->error = tree_file_restart(tree, file);
+		if (file->error == 0) {
+			start_copy(large, worker);
+			return;
+		}
+	}
+	end_large(large, worker);
+}
+
+static void start_copy(struct large *large, struct worker *worker)
+{
+	struct tree_job *tree = large->tree;
+
+	file_copy_init(&large->copy, &(struct file_copy_spec){
+					     .job = &tree->job,
+					     .src_fd = large->file.src_fd,
+					     .dst_fd = large->file.dst_fd,
+					     .length = (uint64_t)large->file.st.st_size,
+					     .fsync = tree->options.fsync == ENGINE_FSYNC_FILE,
+					     .push_first = true,
+					     .done = large_done,
+				     });
+	file_copy_start(&large->copy, worker);
 }
 
 /* Takes @file over. -ENOMEM. */
@@ -136,17 +279,7 @@ int tree_file_start_large(struct tree_job *tree, struct tree_batch *batch, struc
 	large->tree = tree;
 	large->batch = batch;
 	large->file = *file;
-	file_copy_init(&large->copy,
-		       &(struct file_copy_spec){
-			       .job = &tree->job,
-			       .src_fd = file->src_fd,
-			       .dst_fd = file->dst_fd,
-			       .length = (uint64_t)file->st.st_size,
-			       .fsync = tree->job.engine->options.fsync == ENGINE_FSYNC_FILE,
-			       .push_first = true,
-			       .done = large_done,
-		       });
-	file_copy_start(&large->copy, worker);
+	start_copy(large, worker);
 	return 0;
 }
 
@@ -172,17 +305,13 @@ void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 	char path[64];
 	int r;
 
+	file.inherits = true; /* the directory is not ours: it may hand its group and ACLs down */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tree->src_fd);
 	file.src_fd = open(path, O_RDONLY | O_CLOEXEC);
 	r = file.src_fd < 0 || fstat(file.src_fd, &file.st) < 0 ? negative_errno() : 0;
 	if (r == 0)
-		r = tree_file_create(&file, tree->dst_parent_fd, tree->staging);
-	if (r == 0) {
-		tree->staged = true;
-		/* The directory is not ours: it may hand its group and ACLs down. */
-		tree->made = (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 };
-		r = metadata_drop_acls(file.dst_fd);
-	}
+		r = tree_file_create(tree, &file, tree->dst_parent_fd, tree->staging);
+	tree->staged = file.dst_fd >= 0;
 	if (r == 0 && fstat(file.dst_fd, &made) < 0)
 		r = negative_errno();
 	if (r == 0) {

@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "metadata.h"
+#include "tree_merge.h"
+
 struct tree_batch;
 struct tree_dir;
 struct tree_job;
@@ -27,20 +30,35 @@ struct tree_file {
 	struct tree_link *link; /* it is the first of several names; else NULL */
 	int error;
 	const char *call;
+	bool anew;	 /* it is copied whatever other names it has */
+	bool retried;	 /* this is the second attempt */
+	bool inherits;	 /* it is made in a directory that was there */
+	bool in_staging; /* made under its own name, among what is staged */
+	bool settled;	 /* complete, with all its attributes */
+	struct tree_merge_file merge;
 };
 
 /** Opens and looks at the source. -errno; tree_file::call says of what. */
 int tree_file_open(struct tree_file *file, int src_dir);
 
-/** Makes the destination, which must not exist. */
-int tree_file_create(struct tree_file *file, int dst_dir, const char *name);
-
-/** Owner, attributes, mode and times, when the data is there. */
-int tree_file_set_metadata(struct tree_job *tree, struct tree_file *file);
+/** Makes the destination: under its name, which must not exist, or when merging without one. */
+int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir, const char *name);
 
 /**
- * Everything was tried, tree_file::error is the outcome: closes the file, tells further links, and
- * accounts for it in @dir (NULL: it is the root).
+ * The data is there: owner, attributes, mode and times. -EBUSY: the source has changed since it was
+ * opened.
+ */
+int tree_file_settle(struct tree_file *file, const struct metadata_made *owner);
+
+/** What @file is created with, as far as it matters to tree_file_settle(). */
+struct metadata_made tree_file_owner(const struct tree_job *tree, const struct tree_file *file);
+
+/** A source that has changed is to be copied again: empties the copy, looks at the source. */
+int tree_file_restart(struct tree_job *tree, struct tree_file *file);
+
+/**
+ * tree_file::error is the outcome: gives the file its name or removes it, or queues it once more, closes
+ * it, tells further links, and accounts for it in @dir (NULL: it is the root).
  */
 void tree_file_finish(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
 		      struct worker *worker);

@@ -44,14 +44,30 @@ struct tree_group *tree_group_new(struct tree_batch *batch, struct worker *worke
 	return group;
 }
 
+/* What has changed while it was copied is copied again, on its own. */
+static void end_file(struct tree_group *group, struct tree_file *file)
+{
+	struct tree_dir *dir = tree_batch_dir(group->batch);
+	struct tree_job *tree = dir->tree;
+
+	if (file->error == -EBUSY && !file->retried && !tree_is_stopping(tree)) {
+		file->error = tree_file_restart(tree, file);
+		if (file->error == 0)
+			file->error =
+				tree_file_start_large(tree, group->batch, file, group->worker);
+		if (file->error == 0)
+			return;
+	}
+	tree_file_finish(tree, dir, file, group->worker);
+}
+
 static void end_group(struct tree_group *group)
 {
 	struct tree_batch *batch = group->batch;
 	struct worker *worker = group->worker;
 
 	for (unsigned i = 0; i < group->n_files; i++)
-		tree_file_finish(tree_batch_dir(batch)->tree, tree_batch_dir(batch),
-				 &group->files[i], worker);
+		end_file(group, &group->files[i]);
 	/* Not before: the buffers bound how many groups have files open. */
 	worker_put_chunk(worker, group->chunk);
 	free(group);
@@ -108,10 +124,12 @@ static void complete_group(struct tree_group *group)
 	for (unsigned i = 0; i < group->n_files && !stopping; i++) {
 		struct tree_file *file = &group->files[i];
 
+		struct metadata_made owner = tree_file_owner(tree, file);
+
 		if (file->error == 0)
-			file->error = tree_file_set_metadata(tree, file);
+			file->error = tree_file_settle(file, &owner);
 	}
-	if (!stopping && tree->job.engine->options.fsync == ENGINE_FSYNC_FILE)
+	if (!stopping && tree->options.fsync == ENGINE_FSYNC_FILE)
 		sync_group(group);
 	else
 		end_group(group);

@@ -13,6 +13,7 @@
 #include "tree.h"
 #include "tree_dir.h"
 #include "tree_batch.h"
+#include "tree_merge.h"
 
 #define FIRST_BUCKETS 256
 
@@ -208,35 +209,111 @@ static void put(struct tree_job *tree, struct tree_link *link)
 		link_free(link);
 }
 
-int tree_link_make(struct tree_link *link, struct tree_dir *dir, const char *name,
-		   const char **ret_call)
-{
-	int first_src, first_dst, src_fd, dst_fd;
-	int r;
+/* The names to link, in open directories. */
+struct pair_of_names {
+	int from_dir;
+	const char *from;
+	int to_dir;
+	const char *to;
+};
 
-	*ret_call = "openat";
-	r = tree_dir_acquire(link->dir, &first_src, &first_dst);
-	if (r == 0) {
-		r = tree_dir_acquire(dir, &src_fd, &dst_fd);
-		if (r == 0) {
-			*ret_call = "linkat";
-			if (linkat(first_dst, link->name, dst_fd, name, 0) < 0)
-				r = negative_errno();
-			tree_dir_release(dir);
-		}
-		tree_dir_release(link->dir);
-	}
+static bool is_name_of(int dir_fd, const char *name, const struct stat *inode)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == inode->st_dev &&
+	       st.st_ino == inode->st_ino;
+}
+
+static int link_name(const struct pair_of_names *names, const char *to)
+{
+	if (linkat(names->from_dir, names->from, names->to_dir, to, 0) == 0)
+		return 0;
+	return negative_errno();
+}
+
+/* There is something else under the new name. */
+static int replace_name(const struct pair_of_names *names)
+{
+	struct tree_merge_file merge = { .replace = true };
+	int r = tree_merge_name(&merge);
+
 	if (r == 0)
-		__atomic_add_fetch(&dir->tree->n_others, 1, __ATOMIC_RELAXED);
-	put(dir->tree, link);
+		r = link_name(names, merge.temp);
+	if (r < 0)
+		return r;
+	r = tree_merge_publish(&merge, names->to_dir, -1, names->to);
+	tree_merge_discard(&merge, names->to_dir);
 	return r;
 }
 
-/* Queues the copy of a name whose inode can take no more links. */
-static int copy_anew(struct tree_dir *dir, const char *name, struct worker *worker)
+/* Into a directory that exists. 1: what is there stays. */
+static int merge_name(enum tree_existing existing, const struct pair_of_names *names)
+{
+	enum tree_merge_action action;
+	struct stat first;
+	int r;
+
+	if (fstatat(names->from_dir, names->from, &first, AT_SYMLINK_NOFOLLOW) < 0)
+		return negative_errno();
+	r = tree_merge_decide(existing, names->to_dir, names->to, &first, &action);
+	if (r < 0)
+		return r;
+	switch (action) {
+	case TREE_MERGE_MAKE:
+		return link_name(names, names->to);
+	case TREE_MERGE_LEAVE:
+		return 1;
+	case TREE_MERGE_UNCHANGED: /* which may be another inode */
+		if (existing == TREE_EXISTING_SKIP || is_name_of(names->to_dir, names->to, &first))
+			return 1;
+		return replace_name(names);
+	case TREE_MERGE_REPLACE:
+		return replace_name(names);
+	}
+	return -EINVAL;
+}
+
+static int make_name(struct tree_link *link, struct tree_dir *dir, const char *name)
+{
+	struct tree_job *tree = dir->tree;
+	struct pair_of_names names = { .from = link->name, .to = name };
+	int src_fd, r;
+
+	r = tree_dir_acquire(link->dir, &src_fd, &names.from_dir);
+	if (r < 0)
+		return r;
+	r = tree_dir_acquire(dir, &src_fd, &names.to_dir);
+	if (r == 0) {
+		r = tree->merging ? merge_name(tree->options.existing, &names) :
+				    link_name(&names, name);
+		tree_dir_release(dir);
+	}
+	tree_dir_release(link->dir);
+	return r;
+}
+
+int tree_link_make(struct tree_link *link, struct tree_dir *dir, const char *name,
+		   const char **ret_call)
+{
+	struct tree_job *tree = dir->tree;
+	int r = make_name(link, dir, name);
+
+	*ret_call = "linkat";
+	if (r == 1)
+		__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+	else if (r == 0)
+		__atomic_add_fetch(&tree->n_others, 1, __ATOMIC_RELAXED);
+	put(tree, link);
+	return MIN(r, 0);
+}
+
+/* Queues the copy of a name. @type: as of tree_batch_add(). */
+static int queue_name(struct tree_dir *dir, const char *name, unsigned char type,
+		      struct worker *worker)
 {
 	struct tree_batch *batch = NULL;
-	int r = tree_batch_add(dir, &batch, name, TREE_COPY_ANEW, worker);
+	int r = tree_batch_add(dir, &batch, name, type, worker);
 
 	if (r == 0)
 		tree_push(dir->tree, tree_batch_task(batch), worker);
@@ -254,7 +331,7 @@ static void serve_waiter(struct tree_link *link, struct waiter *waiter, struct w
 	} else {
 		r = tree_link_make(link, waiter->dir, waiter->name, &call);
 		if (r == -EMLINK)
-			r = copy_anew(waiter->dir, waiter->name, worker);
+			r = queue_name(waiter->dir, waiter->name, TREE_COPY_ANEW, worker);
 	}
 	if (r < 0)
 		tree_fail(tree, waiter->dir, waiter->name, call, r);
@@ -262,9 +339,24 @@ static void serve_waiter(struct tree_link *link, struct waiter *waiter, struct w
 	free(waiter);
 }
 
-/* Serves those that wait, then drops the hold of who copied. */
-static void serve_waiters(struct tree_job *tree, struct tree_link *link, struct worker *worker)
+/* The first name could not be copied: this one is tried on its own, as a first one if need be. */
+static void release_waiter(struct tree_link *link, struct waiter *waiter, struct worker *worker)
 {
+	struct tree_job *tree = waiter->dir->tree;
+	int r = 0;
+
+	put(tree, link);
+	if (!tree_is_stopping(tree))
+		r = queue_name(waiter->dir, waiter->name, 0, worker);
+	if (r < 0)
+		tree_fail(tree, waiter->dir, waiter->name, "malloc", r);
+	tree_dir_done(waiter->dir, 1, worker);
+	free(waiter);
+}
+
+void tree_link_copied(struct tree_link *link, struct worker *worker)
+{
+	struct tree_job *tree = link->dir->tree;
 	struct waiter *waiter, *next;
 
 	pthread_mutex_lock(&tree->lock);
@@ -278,17 +370,21 @@ static void serve_waiters(struct tree_job *tree, struct tree_link *link, struct 
 	put(tree, link);
 }
 
-void tree_link_copied(struct tree_link *link, struct worker *worker)
-{
-	serve_waiters(link->dir->tree, link, worker);
-}
-
 void tree_link_failed(struct tree_link *link, struct worker *worker)
 {
 	struct tree_job *tree = link->dir->tree;
+	struct waiter *waiter, *next;
 
-	assert(tree_is_stopping(tree));
-	serve_waiters(tree, link, worker); /* which only accounts for them */
+	pthread_mutex_lock(&tree->lock);
+	if (!link->dropped)
+		remove_locked(&tree->links, link); /* who comes next is the first */
+	waiter = TAKE_PTR(link->waiters);
+	pthread_mutex_unlock(&tree->lock);
+	for (; waiter; waiter = next) {
+		next = waiter->next;
+		release_waiter(link, waiter, worker);
+	}
+	put(tree, link);
 }
 
 void tree_link_table_destroy(struct tree_job *tree)

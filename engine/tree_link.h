@@ -3,7 +3,7 @@
  * tree_link.h - keeping hard links.
  *
  *	COPYING --tree_link_copied--> COPIED (further names are linked to the first)
- *	        \--tree_link_failed--> forgotten; the job has failed
+ *	        \--tree_link_failed--> forgotten: the next name is a first one
  *
  * The first name of an inode copies it. Who comes while that goes on leaves a note and goes on with
  * something else: no worker waits. An entry is dropped when all names that the inode has were seen.
@@ -33,7 +33,7 @@ int tree_link_claim(struct tree_dir *dir, const char *name, const struct stat *s
 /** The first name is complete: links those that wait. @link is no longer the caller's. */
 void tree_link_copied(struct tree_link *link, struct worker *worker);
 
-/** The first name could not be copied, and the job has failed: lets those that wait go. */
+/** The first name could not be copied: those that wait are tried on their own. */
 void tree_link_failed(struct tree_link *link, struct worker *worker);
 
 /** Links one more name and drops the caller's hold. 0; -errno, *ret_call; -EMLINK: copy it anew. */

@@ -136,10 +136,28 @@ struct job_result {
 	uint64_t files;	      /* tree_spec: regular files */
 	uint64_t directories; /* tree_spec */
 	uint64_t others;      /* tree_spec: symbolic links, special files, further hard links */
+	uint64_t skipped;     /* tree_spec: files and others that existing= has left as they are */
+	uint64_t failures;    /* tree_spec: things that could not be copied; error is the first's */
+	bool published;	      /* tree_spec: DEST is there, with what could be copied */
 	/* tree_spec with error: what failed. Valid during done() only; "" when not known. */
 	const char *failed_path; /* relative to the source's root */
 	const char *failed_call;
 };
+
+#define JOB_FAILURES_KEPT 100
+
+/* One thing that a tree copy could not copy. */
+struct job_failure {
+	const char *path; /* relative to the source's root; "": the root, or the copy as such */
+	const char *call; /* the system call, or what else was done */
+	int error;	  /* -errno; -EBUSY: the source has changed while it was copied, twice */
+};
+
+/**
+ * The first failures of a job, up to @size of them; answers how many. The strings live as long as
+ * the job. Any thread, at any time; how many there were in all: job_get_progress().
+ */
+size_t job_get_failures(struct job *job, struct job_failure *failures, size_t size);
 
 /**
  * Called exactly once a started job, from a worker's thread (or from job_start() when the job could
@@ -267,6 +285,8 @@ struct job_progress {
 	uint64_t bytes_total; /* as far as known: grows while a tree is walked */
 	uint64_t files;
 	uint64_t files_total;
+	uint64_t failures; /* see job_get_failures() */
+	uint64_t skipped;
 	bool ended;
 };
 
