@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tree_fixture.h - what the tests of tree copies share.
+ *
+ * A test builds a source below the harness's directory, takes a snapshot of it, copies it, and
+ * compares the snapshot with one of the copy.
+ *
+ * The programs are linked with --wrap for the functions in "faults", which are made to fail, and for
+ * pthread_mutex_unlock(), after which a thread may be made to wait.
+ */
+#ifndef UNIT_TREE_FIXTURE_H
+#define UNIT_TREE_FIXTURE_H
+
+#include <limits.h>
+#include <sys/resource.h>
+
+#include "harness.h"
+
+#include "arsync/base.h"
+#include "staging.h"
+#include "tree.h"
+#include "tree_snapshot.h"
+
+#define B TEST_BLOCK
+#define LARGE (32 * MIB) /* to be caught in the middle */
+#define RUNS_MAX 64
+#define PATHS_MAX 4096 /* of the tests' paths */
+
+/* Somebody who is not root, with a further group. */
+#define USER 1234
+#define USER_GROUP 4321
+
+#define ACL_ACCESS "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
+
+/* What fails or is disturbed; set by the main thread, read by workers, all atomic. */
+extern struct tree_faults {
+	bool disturb;	     /* threads wait after giving up a lock, now and then */
+	unsigned link_every; /* the how-manieth linkat() fails with EMLINK; 0: none */
+	unsigned links;
+	int rename_error; /* of renameat2() */
+	int syncfs_error;
+	int fsync_error;
+	unsigned syncs; /* syncfs() that were called */
+} faults;
+
+void reset_faults(void);
+void set_fault(int *error, int value);
+
+struct tree_run {
+	struct run run; /* harness_wait() knows it */
+	char failed_path[PATH_MAX];
+	char failed_call[64];
+};
+
+struct fixture {
+	struct harness *h;
+	struct snapshot src;
+	struct snapshot dst;
+	struct cred *user;
+	struct staging_remover remover;
+	int fd;	     /* open in a helper */
+	pid_t child; /* 0: none */
+	struct rlimit nofile;
+	bool nofile_limited;
+	unsigned seed; /* of the next file */
+	unsigned char seen[8192];
+	char dirs[512][160]; /* of the random tree */
+	char files[64][160];
+	unsigned n_runs;
+	struct tree_run runs[RUNS_MAX];
+};
+
+/* What is copied where; paths below the harness's directory. */
+struct order {
+	const char *src;
+	const char *parent; /* NULL: the harness's directory itself */
+	const char *name;   /* NULL: "copy" */
+	struct cred *cred;
+	dev_t forbidden_dev;
+};
+
+/* cmocka's. */
+int setup(void **state);
+/* Many entries are made faster where no disk and no journal is involved. */
+int setup_in_memory(void **state);
+int teardown(void **state);
+
+/* The fixture; skips the test where its io method is not to be had. */
+struct fixture *fixture_of(void **state);
+void need_root(const char *what);
+int root_of(const struct fixture *f);
+void make_dir(struct fixture *f, const char *path);
+/* Of @size bytes, of which none is like another file's. */
+void make_file(struct fixture *f, const char *path, uint64_t size);
+/* Data where c is 'd', a hole where it is '.'; 256 KiB each. */
+void make_sparse(struct fixture *f, const char *path, const char *layout);
+void make_link(struct fixture *f, const char *from, const char *to);
+void make_symlink(struct fixture *f, const char *target, const char *path);
+void set_mode(struct fixture *f, const char *path, mode_t mode);
+void set_owner(struct fixture *f, const char *path, uid_t uid, gid_t gid);
+/* False: this file system has none of the kind. */
+bool set_xattr(struct fixture *f, const char *path, const char *name, const void *value,
+	       size_t size);
+bool set_acl(struct fixture *f, const char *path, const char *name);
+void stamp_all(struct fixture *f, const char *path);
+/* Everything below @path, and it, to a user. */
+int give(int at, const char *name, uid_t uid);
+/* On a worker's thread, so it only records. */
+void run_done(struct job *job, const struct job_result *result, void *userdata);
+/* The descriptors are closed again: the job has its own. */
+int try_prepare(struct fixture *f, const struct order *order, struct tree_run *run);
+struct tree_run *prepare(struct fixture *f, const struct order *order);
+struct tree_run *start(struct fixture *f, const struct order *order);
+const struct job_result *wait_for(struct fixture *f, struct tree_run *run);
+void check_success(struct fixture *f, struct tree_run *run);
+uint64_t ways_sum(const struct job_result *result);
+void check_counters(const struct tree_run *run, const struct totals *totals);
+/* Of copies made at the same time one has read the source before the other looks at it. */
+void assert_same_but_atimes(struct fixture *f);
+/* The names in a directory, or -errno; *ret_staged: those of them that are staging names. */
+int count_names(struct fixture *f, const char *path, unsigned *ret_staged);
+/* Nothing but what is known to be there. */
+void assert_names(struct fixture *f, const char *path, int n);
+/* Others, such as XFS, allocate ahead as they please, and give it back later. */
+bool allocates_what_is_written(const struct fixture *f);
+/* For an order's copy. */
+void take_copy(struct fixture *f, const struct order *order);
+/* Copies and compares all that can be compared. */
+struct tree_run *check_order(struct fixture *f, struct order order);
+struct tree_run *check_copy(struct fixture *f);
+/* An order that fails leaves the names in the destination's parent as they were. */
+struct tree_run *check_failure(struct fixture *f, struct order order, int error);
+/* Waits until the job has copied something; false: it has ended. */
+bool wait_progress(struct fixture *f, struct tree_run *run);
+void remove_copy(struct fixture *f, const char *name);
+/* Directories in one another, with files of sizes around everything that has a bound. */
+void make_sizes(struct fixture *f);
+/* "src/d/d/d", @depth of them. */
+void deep_path(char *path, unsigned depth);
+/* Below the path, in which there is room. */
+const char *with_name(char *path, const char *name);
+void make_simple(struct fixture *f);
+/* The user, and a directory "home" that is the user's. */
+struct cred *make_user(struct fixture *f);
+/* What the copy of the source should be when it is the user's. */
+void expect_given_to_user(struct snapshot *s);
+
+#define TEST(function, method)                                                                     \
+	{                                                                                          \
+#function " (" method ")", function, setup, teardown, (void *)(uintptr_t)method    \
+	}
+#define TEST_BOTH(function) TEST(function, "uring"), TEST(function, "sync")
+#define TEST_IN_MEMORY(function, method)                                                           \
+	{                                                                                          \
+#function " (" method ")", function, setup_in_memory, teardown,                    \
+			(void *)(uintptr_t)method                                                  \
+	}
+#define TEST_BOTH_IN_MEMORY(function)                                                              \
+	TEST_IN_MEMORY(function, "uring"), TEST_IN_MEMORY(function, "sync")
+
+#endif /* UNIT_TREE_FIXTURE_H */
