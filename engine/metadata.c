@@ -231,6 +231,16 @@ static int drop_acl(int fd, const char *name)
 	return negative_errno();
 }
 
+int metadata_drop_acl_at(int dir_fd, const char *name)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name); /* it fits */
+	if (lremovexattr(path, ACL_ACCESS) == 0 || errno == ENODATA || errno == EOPNOTSUPP)
+		return 0;
+	return negative_errno();
+}
+
 int metadata_drop_acls(int fd)
 {
 	int r = drop_acl(fd, ACL_DEFAULT);

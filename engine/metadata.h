@@ -56,5 +56,7 @@ int metadata_copy_at(const struct metadata_at *at, const struct metadata *source
 
 /** Takes the ACLs off that a file or directory just made has inherited from its directory. */
 int metadata_drop_acls(int fd);
+/** The same of a special file. */
+int metadata_drop_acl_at(int dir_fd, const char *name);
 
 #endif /* ENGINE_METADATA_H */

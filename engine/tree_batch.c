@@ -285,7 +285,11 @@ static int make_other(struct step *step, const struct stat *st, const char *name
 	if (r < 0)
 		return r;
 	made.mode = (mode_t)-1;
-	r = metadata_copy_at(&at, &source, &made, &step->call);
+	step->call = "lremovexattr";
+	if (step->batch->dir->existed && !S_ISLNK(st->st_mode))
+		r = metadata_drop_acl_at(at.dst_dir, name);
+	if (r == 0)
+		r = metadata_copy_at(&at, &source, &made, &step->call);
 	if (r < 0)
 		(void)unlinkat(at.dst_dir, name, 0); /* what is not whole is not there */
 	return r;

@@ -317,11 +317,24 @@ struct metadata_made tree_dir_made(const struct tree_dir *dir)
 			      dir->tree->made;
 }
 
+/* As the source is now, after all was copied; but it was us who read it. */
+static int look_finally(const struct tree_dir *dir, int src_fd, struct metadata *ret)
+{
+	struct stat st;
+
+	if (fstat(src_fd, &st) < 0)
+		return negative_errno();
+	*ret = metadata_from_stat(&st);
+	ret->atime = dir->metadata.atime;
+	return 0;
+}
+
 /* Its contents are complete: owner, mode, times. */
 static void finish(struct tree_dir *dir, struct worker *worker)
 {
 	struct tree_job *tree = dir->tree;
 	struct metadata_made made = tree_dir_made(dir);
+	struct metadata source;
 	const char *call = "openat";
 	int src_fd, dst_fd, r;
 
@@ -333,10 +346,12 @@ static void finish(struct tree_dir *dir, struct worker *worker)
 		made.mode = 0700;
 	r = tree_dir_acquire(dir, &src_fd, &dst_fd);
 	if (r == 0) {
-		if (dir->existed)
+		call = "fstat";
+		r = look_finally(dir, src_fd, &source);
+		if (r == 0 && dir->existed)
 			r = metadata_drop_acls(dst_fd);
 		if (r == 0)
-			r = metadata_copy_fd(src_fd, dst_fd, &dir->metadata, &made, &call);
+			r = metadata_copy_fd(src_fd, dst_fd, &source, &made, &call);
 		tree_dir_release(dir);
 	}
 	if (r < 0)

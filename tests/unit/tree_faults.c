@@ -9,7 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <fcntl.h>
+#include <string.h>
+
+#include "file_copy.h"
+#include "getdents.h"
 #include "tree_fixture.h"
+#include "tree_file.h"
 
 struct tree_faults faults;
 
@@ -31,6 +37,8 @@ void reset_faults(void)
 	set_fault(&faults.syncfs_error, 0);
 	set_fault(&faults.fsync_error, 0);
 	__atomic_store_n(&faults.syncs, 0, __ATOMIC_RELAXED);
+	faults.create_name = faults.listed_name = NULL; /* no job is running */
+	faults.create_fails = faults.source_grows = 0;
 }
 
 int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
@@ -94,4 +102,91 @@ int __wrap_fsync(int fd)
 		return __real_fsync(fd);
 	errno = fault(&faults.fsync_error);
 	return -1;
+}
+
+int __real_tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir,
+			    const char *name);
+int __wrap_tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir,
+			    const char *name);
+int __real_tree_file_settle(struct tree_file *file, const struct metadata_made *owner);
+int __wrap_tree_file_settle(struct tree_file *file, const struct metadata_made *owner);
+void __real_file_copy_destroy(struct file_copy *copy);
+void __wrap_file_copy_destroy(struct file_copy *copy);
+int __real_getdents_read(struct getdents *list, int dir_fd);
+int __wrap_getdents_read(struct getdents *list, int dir_fd);
+
+/* Whether this is one of the so many times. */
+static bool takes_one(unsigned *times)
+{
+	unsigned left = __atomic_load_n(times, __ATOMIC_RELAXED);
+
+	while (left > 0)
+		if (__atomic_compare_exchange_n(times, &left, left - 1, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+int __wrap_tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir,
+			    const char *name)
+{
+	if (!faults.create_name || strcmp(faults.create_name, name) != 0 ||
+	    !takes_one(&faults.create_fails))
+		return __real_tree_file_create(tree, file, dst_dir, name);
+	file->call = "openat";
+	return -EIO;
+}
+
+/* Somebody writes to the source before we look whether somebody did. */
+static void grow(int src_fd)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", src_fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (!faults.create_name || n < 0)
+		return;
+	path[n] = '\0';
+	if (strcmp(strrchr(path, '/') + 1, faults.create_name) != 0 ||
+	    !takes_one(&faults.source_grows))
+		return;
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "more", 4) != 4)
+		abort(); /* the test cannot be made here */
+}
+
+/* Small files, when they are read. */
+int __wrap_tree_file_settle(struct tree_file *file, const struct metadata_made *owner)
+{
+	grow(file->src_fd);
+	return __real_tree_file_settle(file, owner);
+}
+
+/* Large ones. */
+void __wrap_file_copy_destroy(struct file_copy *copy)
+{
+	grow(copy->spec.src_fd);
+	__real_file_copy_destroy(copy);
+}
+
+int __wrap_getdents_read(struct getdents *list, int dir_fd)
+{
+	int r = __real_getdents_read(list, dir_fd);
+	struct getdents copy;
+	const struct getdents_entry *entry;
+
+	if (r <= 0 || !__atomic_load_n(&faults.listed_name, __ATOMIC_RELAXED))
+		return r;
+	copy = *list;
+	while ((entry = getdents_next(&copy))) {
+		const char *name = __atomic_load_n(&faults.listed_name, __ATOMIC_RELAXED);
+
+		if (!name || strcmp(entry->name, name) != 0)
+			continue;
+		__atomic_store_n(&faults.listed_name, NULL, __ATOMIC_RELAXED);
+		faults.listed(dir_fd, name);
+	}
+	return r;
 }

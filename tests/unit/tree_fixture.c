@@ -73,10 +73,12 @@ static void open_up(int at, const char *name)
 
 static void unmount_small(struct fixture *f)
 {
-	char path[sizeof(f->h->dir.path) + 8];
+	char path[sizeof(f->h->dir.path) + 16];
 
 	/* It may not be mounted; lazily, for a hung engine may still hold files. */
 	(void)snprintf(path, sizeof(path), "%s/small", f->h->dir.path);
+	(void)umount2(path, MNT_DETACH);
+	(void)snprintf(path, sizeof(path), "%s/src/small", f->h->dir.path);
 	(void)umount2(path, MNT_DETACH);
 }
 
@@ -298,6 +300,7 @@ int try_prepare(struct fixture *f, const struct order *order, struct tree_run *r
 		.dst_name = order->name ? order->name : "copy",
 		.cred = order->cred,
 		.forbidden_dev = order->forbidden_dev,
+		.options = order->options,
 		.done = run_done,
 		.userdata = run,
 	};

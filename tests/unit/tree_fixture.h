@@ -42,6 +42,13 @@ extern struct tree_faults {
 	int syncfs_error;
 	int fsync_error;
 	unsigned syncs; /* syncfs() that were called */
+	/* On the file that is created with this name; set before the job starts. */
+	const char *create_name;
+	unsigned create_fails; /* so many times, with EIO */
+	unsigned source_grows; /* so many times, when it has been opened, or started again */
+	/* When this name has been listed. */
+	const char *listed_name;
+	void (*listed)(int dir_fd, const char *name); /* once */
 } faults;
 
 void reset_faults(void);
@@ -78,6 +85,7 @@ struct order {
 	const char *name;   /* NULL: "copy" */
 	struct cred *cred;
 	dev_t forbidden_dev;
+	const struct tree_options *options;
 };
 
 /* cmocka's. */
