@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define GETDENTS_BUFFER (32 * 1024)
+#define GETDENTS_ENTRY_MAX 288 /* bytes that the longest name takes */
 
 /* The kernel's struct linux_dirent64. */
 struct getdents_entry {

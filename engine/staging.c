@@ -14,6 +14,7 @@
 
 #include "arsync/base.h"
 #include "getdents.h"
+#include "inode_flags.h"
 
 /* A directory that the removal is in. */
 struct staging_level {
@@ -92,6 +93,15 @@ static int push_level(struct staging_remover *remover, const char *name, const s
 	return 0;
 }
 
+/* Whether it was one of its flags that kept a file from being removed, and it is removed now. */
+static bool unlock_and_remove(const struct staging_remover *remover, int dir_fd, const char *name)
+{
+	_cleanup_close_ int fd = -1;
+
+	return remover->unlock && inode_flags_unlock_at(dir_fd, name, &fd) != 0 &&
+	       unlinkat(dir_fd, name, 0) == 0;
+}
+
 /* Opens a directory; one that has its final mode already may be closed to us, and is opened up. */
 static int open_up(int at, const char *name, struct stat *ret_st)
 {
@@ -114,10 +124,12 @@ static int open_up(int at, const char *name, struct stat *ret_st)
 /* Into the directory @name below @at. */
 static int descend(struct staging_remover *remover, int at, const char *name)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = -1, unlocked = -1;
 	struct stat st;
 	int r;
 
+	if (remover->unlock)
+		(void)inode_flags_unlock_at(at, name, &unlocked); /* mostly there are none */
 	fd = open_up(at, name, &st);
 	if (fd < 0)
 		return fd;
@@ -162,6 +174,8 @@ static int remove_entry(struct staging_remover *remover, const char *name, unsig
 			return 0;
 		if (errno != EISDIR && errno != EPERM)
 			return negative_errno();
+		if (errno == EPERM && unlock_and_remove(remover, remover->dir_fd, name))
+			return 0;
 	}
 	r = descend(remover, remover->dir_fd, name);
 	return r < 0 ? r : 1;

@@ -41,6 +41,7 @@ struct staging_remover {
 	unsigned n_levels;	      /* room */
 	dev_t root_dev;		      /* what the root must be; 0: anything */
 	ino_t root_ino;
+	bool unlock; /* append-only and immutable files, too: they are of our making */
 };
 
 void staging_remover_init(struct staging_remover *remover, int parent_fd, const char *name);

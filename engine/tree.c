@@ -12,6 +12,7 @@
 
 #include "arsync/base.h"
 #include "engine_private.h"
+#include "inode_flags.h"
 #include "tree_dir.h"
 #include "tree_file.h"
 #include "tree_link.h"
@@ -277,6 +278,20 @@ static int take_name(struct tree_job *tree)
 	return r;
 }
 
+/* What would have kept the copy from taking its name. */
+static int set_root_flags(struct tree_job *tree)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (tree->root_flags == 0)
+		return 0;
+	fd = openat(tree->dst_parent_fd, tree->dst_name,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return negative_errno();
+	return check_staging(tree, tree->dst_name) < 0 ? 0 : inode_flags_set(fd, tree->root_flags);
+}
+
 /* The last step: the copy takes its name. */
 static void publish(struct tree_job *tree)
 {
@@ -300,6 +315,10 @@ static void publish(struct tree_job *tree)
 			     staging_publish(tree->dst_parent_fd, tree->dst_name, tree->staging)) ==
 			    0)
 			tree->published = false;
+	}
+	if (r == 0) {
+		call = "ioctl(FS_IOC_SETFLAGS)";
+		r = set_root_flags(tree);
 	}
 	if (r < 0)
 		tree_abort(tree, call, r);
@@ -334,6 +353,7 @@ static void start_removing(struct tree_job *tree, dev_t dev, ino_t ino, struct w
 {
 	staging_remover_init(&tree->remover, tree->dst_parent_fd, tree->staging);
 	staging_remover_expect(&tree->remover, dev, ino);
+	tree->remover.unlock = !tree->published; /* what was DEST has its flags from others */
 	tree->end_task.run = remove_task;
 	tree_push(tree, &tree->end_task, worker);
 }

@@ -64,7 +64,8 @@ struct tree_job {
 	dev_t old_dev;
 	ino_t old_ino;
 	bool old_is_dir;
-	dev_t root_dev; /* of the source */
+	dev_t root_dev;	     /* of the source */
+	unsigned root_flags; /* of the source, to be set when the copy has its name */
 	dev_t forbidden_dev;
 	struct metadata_made made; /* who owns what this job creates */
 	dev_t staging_dev;	   /* the root of the copy, so that the walk does not enter it */

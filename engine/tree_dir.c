@@ -12,6 +12,7 @@
 #include "arsync/base.h"
 #include "engine_private.h"
 #include "getdents.h"
+#include "inode_flags.h"
 #include "tree.h"
 #include "tree_batch.h"
 #include "worker.h"
@@ -329,6 +330,17 @@ static int look_finally(const struct tree_dir *dir, int src_fd, struct metadata 
 	return 0;
 }
 
+/* Nothing can be renamed that may not be changed, so the root's turn comes later. */
+static int set_flags(const struct tree_dir *dir, int src_fd, int dst_fd, const char **ret_call)
+{
+	unsigned flags = inode_flags_get(src_fd);
+
+	if (!dir->parent)
+		dir->tree->root_flags = flags;
+	*ret_call = "ioctl(FS_IOC_SETFLAGS)";
+	return dir->parent ? inode_flags_set(dst_fd, flags) : 0;
+}
+
 /* Its contents are complete: owner, mode, times. */
 static void finish(struct tree_dir *dir, struct worker *worker)
 {
@@ -352,6 +364,8 @@ static void finish(struct tree_dir *dir, struct worker *worker)
 			r = metadata_drop_acls(dst_fd);
 		if (r == 0)
 			r = metadata_copy_fd(src_fd, dst_fd, &source, &made, &call);
+		if (r == 0)
+			r = set_flags(dir, src_fd, dst_fd, &call);
 		tree_dir_release(dir);
 	}
 	if (r < 0)
@@ -558,26 +572,45 @@ static int add_entry(struct tree_dir *dir, const struct getdents_entry *entry,
 	return tree_batch_add(dir, batch, entry->name, entry->type, worker);
 }
 
-/* Hands on the entries of one buffer and queues the listing of the rest. */
-static int list_some(struct tree_dir *dir, struct worker *worker)
+/*
+ * Reads a buffer, and whether it was the last (*ret_more). Most directories need one: a task for the
+ * rest, which is nothing, would come to another worker when the directory has been closed already
+ * because the walk has gone deep below it.
+ */
+static int read_some(struct tree_dir *dir, struct getdents *list, bool *ret_more)
 {
-	const struct getdents_entry *entry;
-	struct tree_batch *batch = NULL;
-	struct getdents list;
+	struct getdents rest;
 	int src_fd, dst_fd, r;
 
 	r = tree_dir_acquire(dir, &src_fd, &dst_fd);
 	if (r < 0)
 		return r;
 	r = lseek(src_fd, dir->position, SEEK_SET) < 0 ? negative_errno() :
-							 getdents_read(&list, src_fd);
+							 getdents_read(list, src_fd);
+	*ret_more = r > 0;
+	if (r > 0 && list->size + GETDENTS_ENTRY_MAX < sizeof(list->buffer))
+		*ret_more = getdents_read(&rest, src_fd) != 0; /* an error is met again */
 	tree_dir_release(dir);
+	return r;
+}
+
+/* Hands on the entries of one buffer and queues the listing of the rest. */
+static int list_some(struct tree_dir *dir, struct worker *worker)
+{
+	const struct getdents_entry *entry;
+	struct tree_batch *batch = NULL;
+	struct getdents list;
+	bool more;
+	int r;
+
+	r = read_some(dir, &list, &more);
 	if (r <= 0)
 		return r;
-	/* The rest goes below what is found now on the job's stack: depth first. */
-	dir->position = list.next;
-	tree_dir_add_pending(dir, 1);
-	tree_push(dir->tree, &dir->task, worker);
+	if (more) { /* below what is found now on the job's stack: depth first */
+		dir->position = list.next;
+		tree_dir_add_pending(dir, 1);
+		tree_push(dir->tree, &dir->task, worker);
+	}
 	r = 0;
 	while (r >= 0 && (entry = getdents_next(&list)))
 		r = add_entry(dir, entry, &batch, worker);

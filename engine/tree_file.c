@@ -11,6 +11,7 @@
 #include "arsync/base.h"
 #include "engine_private.h"
 #include "file_copy.h"
+#include "inode_flags.h"
 #include "tree.h"
 #include "tree_batch.h"
 #include "tree_dir.h"
@@ -38,6 +39,7 @@ int tree_file_open(struct tree_file *file, int src_dir)
 		return negative_errno();
 	if (!S_ISREG(file->st.st_mode))
 		return -ESTALE; /* it is not what the directory said any more */
+	file->flags = inode_flags_get(file->src_fd);
 	/* The ring would answer EAGAIN instead of waiting for the disk. */
 	file->call = "fcntl";
 	return fcntl(file->src_fd, F_SETFL, 0) < 0 ? negative_errno() : 0;
@@ -66,6 +68,7 @@ int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir,
 	if (fd < 0)
 		return fd;
 	file->dst_fd = fd;
+	inode_flags_begin(fd, file->flags);
 	file->call = "fremovexattr";
 	return file->inherits ? metadata_drop_acls(fd) : 0;
 }
@@ -173,6 +176,10 @@ static void complete(struct tree_job *tree, struct tree_dir *dir, struct tree_fi
 	if (r < 0 && file->error == 0) {
 		file->error = r;
 		file->call = "linkat";
+	}
+	if (dir && file->error == 0 && file->settled) {
+		file->error = inode_flags_set(file->dst_fd, file->flags);
+		file->call = "ioctl(FS_IOC_SETFLAGS)";
 	}
 	close_keep_errno(TAKE_FD(file->src_fd));
 	if (file->dst_fd < 0)
@@ -309,6 +316,8 @@ void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tree->src_fd);
 	file.src_fd = open(path, O_RDONLY | O_CLOEXEC);
 	r = file.src_fd < 0 || fstat(file.src_fd, &file.st) < 0 ? negative_errno() : 0;
+	if (r == 0)
+		tree->root_flags = file.flags = inode_flags_get(file.src_fd);
 	if (r == 0)
 		r = tree_file_create(tree, &file, tree->dst_parent_fd, tree->staging);
 	tree->staged = file.dst_fd >= 0;

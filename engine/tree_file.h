@@ -27,6 +27,7 @@ struct tree_file {
 	int src_fd;
 	int dst_fd;
 	struct stat st;
+	unsigned flags;		/* inode_flags.h */
 	struct tree_link *link; /* it is the first of several names; else NULL */
 	int error;
 	const char *call;

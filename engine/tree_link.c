@@ -10,12 +10,14 @@
 
 #include "arsync/base.h"
 #include "engine_private.h"
+#include "inode_flags.h"
 #include "tree.h"
 #include "tree_dir.h"
 #include "tree_batch.h"
 #include "tree_merge.h"
 
 #define FIRST_BUCKETS 256
+#define UNLOCK_TRIES 20 /* to link what is not to be changed */
 
 enum link_state {
 	LINK_COPYING,
@@ -225,11 +227,26 @@ static bool is_name_of(int dir_fd, const char *name, const struct stat *inode)
 	       st.st_ino == inode->st_ino;
 }
 
+/*
+ * An inode that may only be appended to, or not be changed, takes no further name: EPERM. The flag is
+ * taken away for a moment; another worker, which does the same, may come between.
+ */
 static int link_name(const struct pair_of_names *names, const char *to)
 {
-	if (linkat(names->from_dir, names->from, names->to_dir, to, 0) == 0)
-		return 0;
-	return negative_errno();
+	for (unsigned i = 0; i < UNLOCK_TRIES; i++) {
+		_cleanup_close_ int fd = -1;
+		unsigned flags = 0;
+		int r = 0;
+
+		if (i > 0)
+			flags = inode_flags_unlock_at(names->from_dir, names->from, &fd);
+		if (linkat(names->from_dir, names->from, names->to_dir, to, 0) < 0)
+			r = negative_errno();
+		(void)inode_flags_set(fd, flags); /* as they were a moment ago */
+		if (r != -EPERM)
+			return r;
+	}
+	return -EPERM;
 }
 
 /* There is something else under the new name. */

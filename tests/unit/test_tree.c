@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -593,6 +595,132 @@ static void test_tree_attributes(void **state)
 	(void)check_copy(f);
 }
 
+static void set_flags(struct fixture *f, const char *path, int flags)
+{
+	f->fd = openat(root_of(f), path, O_RDONLY | O_CLOEXEC);
+	assert_true(f->fd >= 0);
+	if (ioctl(f->fd, FS_IOC_SETFLAGS, &flags) < 0) {
+		print_message("no flags here: %s\n", strerror(errno));
+		skip();
+	}
+	close_keep_errno(TAKE_FD(f->fd));
+}
+
+static int flags_of(struct fixture *f, const char *path)
+{
+	int flags = 0;
+
+	f->fd = openat(root_of(f), path, O_RDONLY | O_CLOEXEC);
+	assert_true(f->fd >= 0);
+	assert_int_equal(ioctl(f->fd, FS_IOC_GETFLAGS, &flags), 0);
+	close_keep_errno(TAKE_FD(f->fd));
+	return flags & (FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL);
+}
+
+/* So that they can be removed. */
+static void clear_flags(struct fixture *f, const char *root)
+{
+	static const char *const names[] = { "", "/d", "/d/file", "/a", "/large" };
+	char path[PATHS_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		(void)snprintf(path, sizeof(path), "%s%s", root, names[i]);
+		set_flags(f, path, 0);
+	}
+}
+
+static void make_flagged(struct fixture *f)
+{
+	char path[64];
+
+	need_root("set flags");
+	make_dir(f, "src");
+	make_dir(f, "src/d");
+	make_file(f, "src/d/file", 10);
+	make_file(f, "src/large", 4 * MIB);
+	make_file(f, "src/a", 100);
+	for (unsigned i = 0; i < 200; i++) {
+		(void)snprintf(path, sizeof(path), "src/%u", i);
+		make_link(f, "src/a", path);
+	}
+	stamp_all(f, "src");
+	set_flags(f, "src/a", FS_IMMUTABLE_FL);
+	set_flags(f, "src/large", FS_NODUMP_FL | FS_APPEND_FL);
+	set_flags(f, "src/d/file", FS_APPEND_FL);
+	set_flags(f, "src/d", FS_IMMUTABLE_FL);
+	set_flags(f, "src", FS_APPEND_FL);
+}
+
+static void test_tree_flags(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_flagged(f);
+	(void)check_copy(f);
+	assert_int_equal(flags_of(f, "copy"), FS_APPEND_FL);
+	assert_int_equal(flags_of(f, "copy/d"), FS_IMMUTABLE_FL);
+	assert_int_equal(flags_of(f, "copy/d/file"), FS_APPEND_FL);
+	assert_int_equal(flags_of(f, "copy/a"), FS_IMMUTABLE_FL);
+	assert_int_equal(flags_of(f, "copy/large"), FS_APPEND_FL | FS_NODUMP_FL);
+	clear_flags(f, "src");
+	clear_flags(f, "copy");
+}
+
+/* What cannot be changed is removed all the same, when it was only staged. */
+static void test_tree_flags_of_a_failed_copy(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_flagged(f);
+	set_fault(&faults.rename_error, EACCES);
+	(void)check_failure(f, (struct order){ .src = "src" }, -EACCES);
+	clear_flags(f, "src");
+}
+
+/* Who may not set them goes without. */
+static void test_tree_flags_as_another_user(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_flagged(f);
+	f->user = make_user(f);
+	check_success(f,
+		      start(f, &(struct order){ .src = "src", .parent = "home", .cred = f->user }));
+	assert_int_equal(flags_of(f, "home/copy/a"), 0);
+	assert_int_equal(flags_of(f, "home/copy/d"), 0);
+	assert_int_equal(flags_of(f, "home/copy/large"), FS_NODUMP_FL);
+	clear_flags(f, "src");
+}
+
+/* From the root down to each of them, it would take minutes. */
+static void test_tree_very_deep(void **state)
+{
+	enum {
+		DEPTH = 12000
+	};
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+	int fd;
+
+	f->deep = true;
+	make_dir(f, "src");
+	f->fd = openat(root_of(f), "src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (unsigned i = 1; i < DEPTH; i++) {
+		assert_int_equal(mkdirat(f->fd, "d", 0755), 0);
+		fd = openat(f->fd, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		close_keep_errno(f->fd);
+		f->fd = fd;
+		if (i % 100 == 0)
+			assert_int_equal(symlinkat("target", f->fd, "link"), 0);
+	}
+	close_keep_errno(TAKE_FD(f->fd));
+	run = start(f, &(struct order){ .src = "src" });
+	check_success(f, run);
+	assert_int_equal(run->run.result.directories, DEPTH);
+	assert_int_equal(run->run.result.others, (DEPTH - 1) / 100);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,6 +744,10 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_names),
 		TEST_BOTH(test_tree_modes),
 		TEST_BOTH(test_tree_attributes),
+		TEST_BOTH_IN_MEMORY(test_tree_flags),
+		TEST_BOTH_IN_MEMORY(test_tree_flags_of_a_failed_copy),
+		TEST_BOTH_IN_MEMORY(test_tree_flags_as_another_user),
+		TEST_BOTH_IN_MEMORY(test_tree_very_deep),
 	};
 
 	test_begin(argc, argv);
