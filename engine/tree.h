@@ -9,6 +9,7 @@
  *	tree_file.c	one regular file; large ones as file copies
  *	tree_link.c	hard links: the first comer copies, the others are linked to it
  *	tree_merge.c	a destination that exists: what is left alone, what is replaced, and how
+ *	tree_verify.c	files read again and compared
  *	tree_error.c	failures: counted, kept, and whether they end the copy
  *
  * A directory is a task that lists a buffer of entries, queues itself again for the rest, and puts

@@ -33,6 +33,8 @@ static void record(struct tree_job *tree, const struct tree_dir *dir, const char
 	bool full = __atomic_load_n(&tree->job.failures, __ATOMIC_RELAXED) >= JOB_FAILURES_KEPT;
 	char *path = dir && !full ? tree_dir_path(dir, name) : NULL;
 
+	if (path && !*path) /* the root */
+		free(TAKE_PTR(path));
 	pthread_mutex_lock(&tree->lock);
 	if (tree->error == 0)
 		tree->error = error;

@@ -16,6 +16,7 @@
 #include "tree_batch.h"
 #include "tree_dir.h"
 #include "tree_link.h"
+#include "tree_verify.h"
 #include "worker.h"
 
 #define SMALL_MAX (512 * KIB) /* larger files are copied as regions */
@@ -25,6 +26,8 @@ struct large {
 	struct tree_batch *batch; /* NULL: the root of the copy */
 	struct tree_file file;
 	struct file_copy copy;
+	struct task verify_task;
+	uint64_t verified; /* bytes */
 };
 
 /* Opens the source. A FIFO that took the file's place must not make us wait for a writer. */
@@ -53,7 +56,7 @@ static mode_t created_mode(const struct tree_file *file)
 
 int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir, const char *name)
 {
-	int flags = tree->options.verify ? O_RDWR : O_WRONLY;
+	int flags = tree->options.verify ? O_RDWR | O_NOATIME : O_WRONLY;
 	int fd;
 
 	file->call = "openat";
@@ -109,6 +112,19 @@ int tree_file_settle(struct tree_file *file, const struct metadata_made *owner)
 	if (changed)
 		file->call = "read of a file that is being written";
 	return changed ? -EBUSY : 0;
+}
+
+void tree_file_verified(struct tree_file *file, int r)
+{
+	struct stat now;
+
+	if (r == 0)
+		return;
+	/* The source, and not the copy? */
+	if (r == -EIO && fstat(file->src_fd, &now) == 0 && !is_same_content(&now, &file->st))
+		r = -EBUSY;
+	file->error = r;
+	file->call = "verify";
 }
 
 int tree_file_restart(struct tree_job *tree, struct tree_file *file)
@@ -228,6 +244,24 @@ static void end_large(struct large *large, struct worker *worker)
 		tree_walked(tree, worker);
 }
 
+static void verify_task(struct task *task, struct worker *worker)
+{
+	struct large *large = CONTAINER_OF(task, struct large, verify_task);
+	struct tree_job *tree = large->tree;
+	struct tree_file *file = &large->file;
+	int r = 0;
+
+	if (!tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
+		r = tree_verify_some(file->src_fd, file->dst_fd, (uint64_t)file->st.st_size,
+				     &large->verified);
+	if (r == 1) {
+		tree_push(tree, &large->verify_task, worker);
+		return;
+	}
+	tree_file_verified(file, r);
+	end_large(large, worker);
+}
+
 static void large_done(struct file_copy *copy, const struct file_copy_result *result,
 		       struct worker *worker)
 {
@@ -252,7 +286,10 @@ static void large_done(struct file_copy *copy, const struct file_copy_result *re
 			return;
 		}
 	}
-	end_large(large, worker);
+	if (file->error == 0 && tree->options.verify && !tree_is_stopping(tree))
+		tree_push(tree, &large->verify_task, worker);
+	else
+		end_large(large, worker);
 }
 
 static void start_copy(struct large *large, struct worker *worker)
@@ -264,7 +301,8 @@ static void start_copy(struct large *large, struct worker *worker)
 					     .src_fd = large->file.src_fd,
 					     .dst_fd = large->file.dst_fd,
 					     .length = (uint64_t)large->file.st.st_size,
-					     .fsync = tree->options.fsync == ENGINE_FSYNC_FILE,
+					     .fsync = tree->options.verify ||
+						      tree->options.fsync == ENGINE_FSYNC_FILE,
 					     .push_first = true,
 					     .done = large_done,
 				     });
@@ -286,6 +324,7 @@ int tree_file_start_large(struct tree_job *tree, struct tree_batch *batch, struc
 	large->tree = tree;
 	large->batch = batch;
 	large->file = *file;
+	large->verify_task.run = verify_task;
 	start_copy(large, worker);
 	return 0;
 }

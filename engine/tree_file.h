@@ -54,6 +54,9 @@ int tree_file_settle(struct tree_file *file, const struct metadata_made *owner);
 /** What @file is created with, as far as it matters to tree_file_settle(). */
 struct metadata_made tree_file_owner(const struct tree_job *tree, const struct tree_file *file);
 
+/** What tree_verify.h has answered becomes the file's outcome. */
+void tree_file_verified(struct tree_file *file, int r);
+
 /** A source that has changed is to be copied again: empties the copy, looks at the source. */
 int tree_file_restart(struct tree_job *tree, struct tree_file *file);
 

@@ -12,6 +12,7 @@
 #include "tree_batch.h"
 #include "tree_dir.h"
 #include "tree_file.h"
+#include "tree_verify.h"
 #include "worker.h"
 
 #define BUFFER_ALIGNMENT 64 /* of a file's place in the shared buffer: a cache line */
@@ -58,6 +59,10 @@ static void end_file(struct tree_group *group, struct tree_file *file)
 		if (file->error == 0)
 			return;
 	}
+	if (file->error == 0 && tree->options.verify && !tree_is_stopping(tree) &&
+	    tree_adopt(tree, group->worker) == 0)
+		tree_file_verified(file, tree_verify_all(file->src_fd, file->dst_fd,
+							 (uint64_t)file->st.st_size));
 	tree_file_finish(tree, dir, file, group->worker);
 }
 
@@ -129,7 +134,7 @@ static void complete_group(struct tree_group *group)
 		if (file->error == 0)
 			file->error = tree_file_settle(file, &owner);
 	}
-	if (!stopping && tree->options.fsync == ENGINE_FSYNC_FILE)
+	if (!stopping && (tree->options.verify || tree->options.fsync == ENGINE_FSYNC_FILE))
 		sync_group(group);
 	else
 		end_group(group);

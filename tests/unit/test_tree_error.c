@@ -403,6 +403,49 @@ static void test_tree_changed_twice_large(void **state)
 	check_changed_twice(state, 4 * MIB + 1);
 }
 
+static const struct tree_options verified = { .verify = true, .fsync = TREE_AS_ENGINE };
+
+static void test_tree_verify(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct order order = { .src = "src", .options = &verified };
+
+	make_sizes(f);
+	make_sparse(f, "src/sparse", ".d..d...");
+	make_sparse(f, "src/hole", "....");
+	make_file(f, "src/long", 20 * MIB + 1);
+	stamp_all(f, "src");
+	(void)check_order(f, order);
+}
+
+static void check_broken(void **state, uint64_t size)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_failure failure;
+	struct tree_run *run;
+
+	make_dir(f, "src");
+	make_file(f, "src/x", size);
+	make_file(f, "src/y", size);
+	faults.create_name = "x";
+	faults.copy_breaks = 1;
+	run = check_failure(f, (struct order){ .src = "src", .options = &verified }, -EIO);
+	assert_int_equal(faults.copy_breaks, 0);
+	assert_int_equal(job_get_failures(run->run.job, &failure, 1), 1);
+	assert_string_equal(failure.path, "x");
+	assert_string_equal(failure.call, "verify");
+}
+
+static void test_tree_verify_broken(void **state)
+{
+	check_broken(state, 100);
+}
+
+static void test_tree_verify_broken_large(void **state)
+{
+	check_broken(state, 20 * MIB);
+}
+
 static void test_tree_one_file_system(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -453,6 +496,9 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_changed_once_large),
 		TEST_BOTH(test_tree_changed_twice),
 		TEST_BOTH(test_tree_changed_twice_large),
+		TEST_BOTH(test_tree_verify),
+		TEST_BOTH(test_tree_verify_broken),
+		TEST_BOTH(test_tree_verify_broken_large),
 		TEST_BOTH(test_tree_one_file_system),
 	};
 

@@ -38,7 +38,7 @@ void reset_faults(void)
 	set_fault(&faults.fsync_error, 0);
 	__atomic_store_n(&faults.syncs, 0, __ATOMIC_RELAXED);
 	faults.create_name = faults.listed_name = NULL; /* no job is running */
-	faults.create_fails = faults.source_grows = 0;
+	faults.create_fails = faults.source_grows = faults.copy_breaks = 0;
 }
 
 int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
@@ -137,19 +137,26 @@ int __wrap_tree_file_create(struct tree_job *tree, struct tree_file *file, int d
 	return -EIO;
 }
 
+/* Whether @fd is the file of faults.create_name; *path has PATH_MAX bytes. */
+static bool is_chosen(int fd, char *path)
+{
+	char link[64];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, PATH_MAX - 1);
+	if (!faults.create_name || n < 0)
+		return false;
+	path[n] = '\0';
+	return strcmp(strrchr(path, '/') + 1, faults.create_name) == 0;
+}
+
 /* Somebody writes to the source before we look whether somebody did. */
 static void grow(int src_fd)
 {
-	char link[64], path[PATH_MAX];
-	ssize_t n;
+	char path[PATH_MAX];
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", src_fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	if (!faults.create_name || n < 0)
-		return;
-	path[n] = '\0';
-	if (strcmp(strrchr(path, '/') + 1, faults.create_name) != 0 ||
-	    !takes_one(&faults.source_grows))
+	if (!is_chosen(src_fd, path) || !takes_one(&faults.source_grows))
 		return;
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 
@@ -157,10 +164,22 @@ static void grow(int src_fd)
 		abort(); /* the test cannot be made here */
 }
 
+/* The last byte of the copy is not what was written. */
+static void break_copy(int src_fd, int dst_fd)
+{
+	char path[PATH_MAX];
+
+	if (!is_chosen(src_fd, path) || !takes_one(&faults.copy_breaks))
+		return;
+	if (pwrite(dst_fd, "!", 1, lseek(dst_fd, 0, SEEK_END) - 1) != 1)
+		abort(); /* as above */
+}
+
 /* Small files, when they are read. */
 int __wrap_tree_file_settle(struct tree_file *file, const struct metadata_made *owner)
 {
 	grow(file->src_fd);
+	break_copy(file->src_fd, file->dst_fd);
 	return __real_tree_file_settle(file, owner);
 }
 
@@ -168,6 +187,7 @@ int __wrap_tree_file_settle(struct tree_file *file, const struct metadata_made *
 void __wrap_file_copy_destroy(struct file_copy *copy)
 {
 	grow(copy->spec.src_fd);
+	break_copy(copy->spec.src_fd, copy->spec.dst_fd);
 	__real_file_copy_destroy(copy);
 }
 

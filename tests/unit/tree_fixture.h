@@ -45,6 +45,7 @@ extern struct tree_faults {
 	/* On the file that is created with this name; set before the job starts. */
 	const char *create_name;
 	unsigned create_fails; /* so many times, with EIO */
+	unsigned copy_breaks;  /* so many times, when it is complete */
 	unsigned source_grows; /* so many times, when it has been opened, or started again */
 	/* When this name has been listed. */
 	const char *listed_name;
