@@ -259,10 +259,12 @@ struct tree_spec {
 
 /**
  * Prepares a tree copy: directories, regular files, symbolic links, hard links, FIFOs, sockets and
- * devices with owner, mode, times and extended attributes. The copy grows under a hidden name
- * beside @dst_name and takes its name as the last step: it appears whole or not at all. -EINVAL: a
- * bad name; -ESHUTDOWN; -ENOMEM; -errno of fcntl(2). All else comes with done(): -EEXIST, the name
- * is taken; -EINVAL, it lies inside the source; errors of the file systems.
+ * devices with owner, mode, times, extended attributes and inode flags. The copy grows under a
+ * hidden name beside @dst_name and takes its name as the last step: it appears whole or not at all,
+ * unless the options say something else. -EINVAL: a bad name; -ESHUTDOWN; -ENOMEM; -errno of
+ * fcntl(2). All else comes with done(): -EEXIST, the name is taken; -EINVAL, it lies inside the
+ * source, is the source, or (existing=replace) has it in it; -EISDIR, -ENOTDIR, what is there is of
+ * another kind; -EBUSY, a file was written to while it was copied, twice; errors of the file systems.
  */
 int engine_copy_tree(struct engine *engine, const struct tree_spec *spec, struct job **ret);
 
