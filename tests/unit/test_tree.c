@@ -634,6 +634,7 @@ static void make_flagged(struct fixture *f)
 	char path[64];
 
 	need_root("set flags");
+	f->deep = true;
 	make_dir(f, "src");
 	make_dir(f, "src/d");
 	make_file(f, "src/d/file", 10);

@@ -70,7 +70,7 @@ struct fixture {
 	int fd;	     /* open in a helper */
 	pid_t child; /* 0: none */
 	struct rlimit nofile;
-	bool deep; /* src and copy go beyond what nftw() can remove */
+	bool deep; /* src and copy are not for nftw() to remove: too deep, or immutable */
 	bool nofile_limited;
 	unsigned seed; /* of the next file */
 	unsigned char seen[8192];
