@@ -67,6 +67,7 @@ int engine_new(const struct engine_options *options, struct engine **ret)
 	if (r < 0)
 		return r;
 	offload_init(&engine->offload, engine);
+	counter_init(&engine->counter);
 	pair_table_init(&engine->pairs);
 	resume_table_init(&engine->resumes);
 	TAILQ_INIT(&engine->running);
@@ -94,6 +95,7 @@ void engine_free(struct engine *engine)
 	if (!engine)
 		return;
 	engine_drain(engine);
+	counter_destroy(&engine->counter);
 	offload_destroy(&engine->offload); /* first: its threads queue tasks */
 	dispatcher_destroy(&engine->dispatcher);
 	resume_table_destroy(&engine->resumes);

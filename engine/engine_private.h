@@ -5,7 +5,8 @@
  * Lock order, outermost first (no lock is held across a system call, a callback or a reply):
  *	file_copy::lock, tree locks	one file's regions; one tree's books
  *	engine::lock			the list of running jobs
- *	pair_table::lock, dispatcher::lock, offload::lock, resume_table::lock	leaves
+ *	pair_table::lock, dispatcher::lock, offload::lock, resume_table::lock,
+ *	counter::lock			leaves
  */
 #ifndef ENGINE_PRIVATE_H
 #define ENGINE_PRIVATE_H
@@ -14,6 +15,7 @@
 #include <sched.h>
 
 #include "arsync/engine.h"
+#include "counter.h"
 #include "dispatcher.h"
 #include "io_method.h"
 #include "job.h"
@@ -31,6 +33,7 @@ struct engine {
 
 	struct dispatcher dispatcher;
 	struct offload offload;
+	struct counter counter;
 	struct pair_table pairs;
 	struct resume_table resumes;
 

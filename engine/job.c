@@ -130,13 +130,37 @@ void job_add_bytes(struct job *job, uint64_t bytes)
 	__atomic_add_fetch(&job->bytes, bytes, __ATOMIC_RELAXED);
 }
 
+void job_count(struct job *job)
+{
+	if (job->ops->count(job) == 0)
+		__atomic_store_n(&job->counted, true, __ATOMIC_RELEASE);
+}
+
+void job_want_totals(struct job *job)
+{
+	if (!job->ops->count || __atomic_exchange_n(&job->wants_count, true, __ATOMIC_RELAXED))
+		return;
+	/* Without a thread the totals stay what the copy itself has met. */
+	(void)counter_push(&job->engine->counter, job);
+}
+
+static uint64_t most(const uint64_t *copied, const uint64_t *met, const uint64_t *ahead)
+{
+	uint64_t total = __atomic_load_n(met, __ATOMIC_RELAXED);
+
+	total = MAX(total, __atomic_load_n(ahead, __ATOMIC_RELAXED));
+	return MAX(total, *copied);
+}
+
 void job_get_progress(const struct job *job, struct job_progress *ret)
 {
 	ret->ended = __atomic_load_n(&job->ended, __ATOMIC_ACQUIRE);
+	ret->totals_known = ret->ended || !job->ops->count ||
+			    __atomic_load_n(&job->counted, __ATOMIC_ACQUIRE);
 	ret->bytes = __atomic_load_n(&job->bytes, __ATOMIC_RELAXED);
-	ret->bytes_total = __atomic_load_n(&job->bytes_total, __ATOMIC_RELAXED);
+	ret->bytes_total = most(&ret->bytes, &job->bytes_total, &job->bytes_ahead);
 	ret->files = __atomic_load_n(&job->files, __ATOMIC_RELAXED);
-	ret->files_total = __atomic_load_n(&job->files_total, __ATOMIC_RELAXED);
+	ret->files_total = most(&ret->files, &job->files_total, &job->files_ahead);
 	ret->failures = __atomic_load_n(&job->failures, __ATOMIC_RELAXED);
 	ret->skipped = __atomic_load_n(&job->skipped, __ATOMIC_RELAXED);
 }

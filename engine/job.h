@@ -21,6 +21,8 @@ struct job_ops {
 	void (*free)(struct job *job);
 	/* job_get_failures(); NULL: the kind has no list. */
 	size_t (*get_failures)(struct job *job, struct job_failure *failures, size_t size);
+	/* Counts ahead what there is to do, as the job's user: see counter.h. NULL: known anyhow. */
+	int (*count)(struct job *job);
 };
 
 enum job_state {
@@ -43,6 +45,8 @@ struct job {
 	enum job_state state;
 	TAILQ_ENTRY(job) link; /* in engine::running */
 
+	TAILQ_ENTRY(job) counter_link; /* protected by counter::lock */
+
 	/* atomic */
 	unsigned refs;
 	bool cancelled;
@@ -52,6 +56,10 @@ struct job {
 	uint64_t files_total;
 	uint64_t failures;
 	uint64_t skipped;
+	uint64_t bytes_ahead; /* found by ops->count() */
+	uint64_t files_ahead;
+	bool wants_count;
+	bool counted; /* all of it */
 	bool ended;
 };
 
@@ -80,5 +88,8 @@ int job_push(struct job *job, struct task *task, enum push_where where, struct w
 void job_end(struct job *job, const struct job_result *result, struct worker *worker);
 
 void job_add_bytes(struct job *job, uint64_t bytes);
+
+/** For the counter: counts ahead, acting as the job's user. */
+void job_count(struct job *job);
 
 #endif /* ENGINE_JOB_H */

@@ -13,6 +13,7 @@
 #include "arsync/base.h"
 #include "engine_private.h"
 #include "inode_flags.h"
+#include "tree_count.h"
 #include "tree_dir.h"
 #include "tree_file.h"
 #include "tree_link.h"
@@ -390,6 +391,7 @@ static const struct job_ops tree_job_ops = {
 	.run = tree_run,
 	.free = tree_free,
 	.get_failures = tree_error_get_failures,
+	.count = tree_count,
 };
 
 static int own_cred(struct cred **ret)

@@ -284,15 +284,23 @@ void job_cancel(struct job *job);
 
 struct job_progress {
 	uint64_t bytes;	      /* copied so far, in any order; never falls */
-	uint64_t bytes_total; /* as far as known: grows while a tree is walked */
+	uint64_t bytes_total; /* as far as known: grows while a tree is walked; never falls */
 	uint64_t files;
 	uint64_t files_total;
 	uint64_t failures; /* see job_get_failures() */
 	uint64_t skipped;
+	bool totals_known; /* nothing more is expected: the tree was counted, or the job has ended */
 	bool ended;
 };
 
 void job_get_progress(const struct job *job, struct job_progress *ret);
+
+/**
+ * Has the engine count what a started tree copy has to do, ahead of the copy, on a thread of its
+ * own: without, a tree's totals grow with what is copied. Costs a walk through the source. Returns
+ * at once; further calls do nothing. The calling thread must act as the process itself.
+ */
+void job_want_totals(struct job *job);
 
 /* Counters since engine_new(). */
 struct engine_stats {
