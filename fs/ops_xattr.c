@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_xattr.c - extended attributes, and the control attributes among them.
+ * ops_xattr.c - extended attributes; the control attributes among them are ops_control.c's.
  *
  * getxattr(2) and its kin take no O_PATH descriptor, so they go through the magic link of one, by a
  * name relative to the working directory (backing_enter_process()). The link jumps to the very
@@ -20,15 +20,22 @@
 #include "caller.h"
 #include "control.h"
 #include "inode_path.h"
-#include "trigger.h"
+#include "ops_control.h"
 
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
 
+static bool is_control(const char *name)
+{
+	uint64_t id;
+
+	return control_classify(name, &id) != CONTROL_NONE;
+}
+
 /* Control attributes and those of system.* that are no ACLs: 0 or -EOPNOTSUPP. */
 static int check_name(const char *name)
 {
-	if (control_classify(name) != CONTROL_NONE)
+	if (is_control(name))
 		return -EOPNOTSUPP;
 	if (strncmp(name, "system.", 7) == 0 && strcmp(name, ACL_ACCESS) != 0 &&
 	    strcmp(name, ACL_DEFAULT) != 0)
@@ -106,15 +113,9 @@ static void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const
 	_cleanup_fd_ref_ struct fd_ref *path = NULL;
 	int r;
 
-	if (control_classify(name) == CONTROL_COPY) {
-		/* It never exists, so there is nothing to replace. */
-		if (flags & XATTR_REPLACE)
-			fuse_reply_err(req, ENODATA);
-		else
-			trigger_copy(session, req, inode_from_id(session->inodes, ino), value,
-				     size);
+	if (ops_control_set(session, req, ino,
+			    &(struct ops_control_value){ name, value, size, flags }))
 		return;
-	}
 	r = check_name(name);
 	if (r == 0)
 		r = open_subject(session, ino, &path);
@@ -132,17 +133,6 @@ static void reply_value(fuse_req_t req, const char *value, size_t length, size_t
 		fuse_reply_err(req, ERANGE);
 	else
 		fuse_reply_buf(req, value, length);
-}
-
-static void reply_stats(struct session *session, fuse_req_t req, size_t size)
-{
-	_cleanup_free_ char *text = NULL;
-	int r = stats_to_json(session, &text);
-
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		reply_value(req, text, strlen(text), size);
 }
 
 /* Returns the length, or -errno. @size 0: the length only. */
@@ -170,10 +160,8 @@ static void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_
 	_cleanup_free_ char *value = NULL;
 	ssize_t length;
 
-	if (control_classify(name) == CONTROL_STATS && ino == FUSE_ROOT_ID) {
-		reply_stats(session, req, size);
+	if (ops_control_get(session, req, ino, name, size))
 		return;
-	}
 	size = MIN(size, (size_t)XATTR_SIZE_MAX);
 	value = size ? malloc(size) : NULL;
 	if (size && !value) {
@@ -198,8 +186,7 @@ static size_t filter_names(char *names, size_t length, bool root)
 	for (size_t at = 0; at < length;) {
 		size_t n = strlen(names + at) + 1;
 
-		if (control_classify(names + at) == CONTROL_NONE &&
-		    (root || strncmp(names + at, "trusted.", 8) != 0)) {
+		if (!is_control(names + at) && (root || strncmp(names + at, "trusted.", 8) != 0)) {
 			memmove(names + kept, names + at, n);
 			kept += n;
 		}

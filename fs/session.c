@@ -20,12 +20,13 @@
 
 #include "arsync/base.h"
 #include "caller.h"
+#include "jobs.h"
 #include "mountinfo.h"
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
 #include "ring.h"
-#include "trigger.h"
+#include "waiting.h"
 
 #define FUSE_THREADS_MAX 32
 #define POOL_FDS_MAX 2048
@@ -52,6 +53,16 @@ static unsigned raise_fd_limit(const struct log *log)
 				  (unsigned long long)limit.rlim_cur, strerror(errno));
 	}
 	return (unsigned)MIN(limit.rlim_cur / POOL_FDS_SHARE, (rlim_t)POOL_FDS_MAX);
+}
+
+/* A job that waits has two descriptors: it may have a quarter of them. */
+static unsigned jobs_max(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return JOBS_LIVE_MAX / 16; /* cannot fail on Linux; something small */
+	return (unsigned)MAX(MIN(limit.rlim_cur / 8, (rlim_t)JOBS_LIVE_MAX), (rlim_t)1);
 }
 
 static double timeout_of(enum options_cache cache)
@@ -181,6 +192,9 @@ static int open_all(struct session *session)
 	r = open_engine(session);
 	if (r < 0)
 		return r;
+	r = jobs_new(jobs_max(), &session->jobs);
+	if (r < 0)
+		return r;
 	logsink_keep(session->sink, true);
 	r = open_fuse(session);
 	logsink_keep(session->sink, false);
@@ -242,7 +256,7 @@ static int prepare_threads(struct session *session)
 		return r;
 	r = notify_start(session);
 	if (r == 0)
-		r = trigger_start_watch(session);
+		r = waiting_new(&session->waiting);
 	if (r < 0)
 		log_error(session->log, "cannot start a thread: %s", strerror(-r));
 	return r;
@@ -309,9 +323,10 @@ static int serve(struct session *session)
 	 * connection, and the threads of the ring. No handler may start a job any more.
 	 */
 	ring_quiesce(session->ring);
+	jobs_stop(session->jobs);
 	engine_drain(session->engine);
-	notify_stop(session); /* its answers are those of jobs that have ended */
-	trigger_stop_watch(session);
+	notify_stop(session); /* what it ends are jobs of which the engine knows nothing any more */
+	waiting_free(session->waiting);
 	ring_stop(session->ring);
 	log_info(session->log, "%s is unmounted", session->mountpoint);
 	return r;
@@ -362,6 +377,7 @@ int session_run(const struct options *options, struct logsink *sink)
 
 	engine_free(session->engine);
 	ring_free(session->ring); /* the engine's threads have answered through it */
+	jobs_free(session->jobs);
 	inode_table_free(session->inodes);
 	if (session->fuse) {
 		fuse_remove_signal_handlers(session->fuse);

@@ -33,9 +33,10 @@
 #endif
 #endif
 
+struct jobs;
 struct notifier;
 struct ring;
-struct triggers;
+struct waiting;
 
 struct session {
 	/* Set once, before the first request. */
@@ -47,7 +48,8 @@ struct session {
 	struct backing backing;
 	struct inode_table *inodes;
 	struct engine *engine;
-	struct triggers *triggers;
+	struct jobs *jobs;
+	struct waiting *waiting;
 	struct notifier *notifier;
 	struct fuse_session *fuse;
 	struct ring *ring;     /* NULL: not to be tried */

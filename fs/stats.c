@@ -1,39 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stats.c - counters of the mount, the engine and the requests as one JSON object.
- *
- * Without memory json-c gives NULL; add() then drops the value and the text says less. Only a
- * missing text as a whole is an error.
  */
 #define FUSE_USE_VERSION 318
 #include "stats.h"
 
-#include <json-c/json.h>
-#include <stdbool.h>
-#include <string.h>
-
 #include "arsync/base.h"
+#include "json.h"
 #include "ring.h"
 #include "session.h"
-
-static void cleanup_json(json_object **object)
-{
-	json_object_put(*object); /* accepts NULL */
-}
-
-#define _cleanup_json_ _cleanup_(cleanup_json)
-
-/* Takes ownership of @value. */
-static void add(json_object *object, const char *name, json_object *value)
-{
-	if (!object || json_object_object_add(object, name, value) < 0)
-		json_object_put(value);
-}
-
-static void add_number(json_object *object, const char *name, uint64_t value)
-{
-	add(object, name, json_object_new_uint64(value));
-}
 
 static json_object *mount_to_json(struct session *session)
 {
@@ -41,13 +16,13 @@ static json_object *mount_to_json(struct session *session)
 	size_t n_inodes, n_fds;
 
 	inode_table_count(session->inodes, &n_inodes, &n_fds);
-	add(object, "passthrough", json_object_new_boolean(handle_passthrough_works(session)));
-	add(object, "transport",
-	    json_object_new_string(ring_in_use(session->ring) ? "ring" : "dev"));
-	add(object, "inode_identity",
-	    json_object_new_string(session->inodes->root->by_handle ? "handles" : "paths"));
-	add_number(object, "inodes", n_inodes);
-	add_number(object, "fds", n_fds);
+	json_add(object, "passthrough", json_object_new_boolean(handle_passthrough_works(session)));
+	json_add(object, "transport",
+		 json_object_new_string(ring_in_use(session->ring) ? "ring" : "dev"));
+	json_add(object, "inode_identity",
+		 json_object_new_string(session->inodes->root->by_handle ? "handles" : "paths"));
+	json_add_number(object, "inodes", n_inodes);
+	json_add_number(object, "fds", n_fds);
 	return object;
 }
 
@@ -55,9 +30,9 @@ static json_object *engine_to_json(const struct engine_stats *stats)
 {
 	json_object *object = json_object_new_object();
 
-	add(object, "io", json_object_new_string(stats->io));
-	add_number(object, "workers", stats->workers);
-	add_number(object, "io_uring_enters", stats->io_uring_enters);
+	json_add(object, "io", json_object_new_string(stats->io));
+	json_add_number(object, "workers", stats->workers);
+	json_add_number(object, "io_uring_enters", stats->io_uring_enters);
 	return object;
 }
 
@@ -65,10 +40,10 @@ static json_object *jobs_to_json(const struct engine_stats *stats)
 {
 	json_object *object = json_object_new_object();
 
-	add_number(object, "started", stats->jobs_started);
-	add_number(object, "ended", stats->jobs_ended);
-	add_number(object, "failed", stats->jobs_failed);
-	add_number(object, "cancelled", stats->jobs_cancelled);
+	json_add_number(object, "started", stats->jobs_started);
+	json_add_number(object, "ended", stats->jobs_ended);
+	json_add_number(object, "failed", stats->jobs_failed);
+	json_add_number(object, "cancelled", stats->jobs_cancelled);
 	return object;
 }
 
@@ -79,9 +54,9 @@ static json_object *copied_to_json(const struct engine_stats *stats)
 	for (int way = 0; way < COPY_WAY_COUNT; way++) {
 		json_object *entry = json_object_new_object();
 
-		add_number(entry, "pieces", stats->ways[way]);
-		add_number(entry, "bytes", stats->bytes[way]);
-		add(object, copy_way_name((enum copy_way)way), entry);
+		json_add_number(entry, "pieces", stats->ways[way]);
+		json_add_number(entry, "bytes", stats->bytes[way]);
+		json_add(object, copy_way_name((enum copy_way)way), entry);
 	}
 	return object;
 }
@@ -90,9 +65,9 @@ static json_object *past_cache_to_json(const struct engine_stats *stats)
 {
 	json_object *object = json_object_new_object();
 
-	add_number(object, "direct_reads", stats->direct_reads);
-	add_number(object, "direct_writes", stats->direct_writes);
-	add_number(object, "uncached_writes", stats->uncached_writes);
+	json_add_number(object, "direct_reads", stats->direct_reads);
+	json_add_number(object, "direct_writes", stats->direct_writes);
+	json_add_number(object, "uncached_writes", stats->uncached_writes);
 	return object;
 }
 
@@ -109,7 +84,7 @@ static json_object *requests_to_json(struct stats *stats)
 		uint64_t n = atomic_load_explicit(&stats->requests[i], memory_order_relaxed);
 
 		if (n)
-			add_number(object, names[i], n);
+			json_add_number(object, names[i], n);
 	}
 	return object;
 }
@@ -118,25 +93,18 @@ int stats_to_json(struct session *session, char **ret)
 {
 	_cleanup_json_ json_object *object = json_object_new_object();
 	struct engine_stats stats = { 0 };
-	const char *text;
-	char *copy;
 
 	if (!object)
 		return -ENOMEM;
 	engine_get_stats(session->engine, &stats);
-	add(object, "version", json_object_new_string(SESSION_VERSION));
-	add(object, "mount", mount_to_json(session));
-	add(object, "engine", engine_to_json(&stats));
-	add(object, "jobs", jobs_to_json(&stats));
-	add(object, "copied", copied_to_json(&stats));
-	add(object, "past_page_cache", past_cache_to_json(&stats));
-	add_number(object, "files", stats.files);
-	add(object, "requests", requests_to_json(&session->stats));
+	json_add(object, "version", json_object_new_string(SESSION_VERSION));
+	json_add(object, "mount", mount_to_json(session));
+	json_add(object, "engine", engine_to_json(&stats));
+	json_add(object, "jobs", jobs_to_json(&stats));
+	json_add(object, "copied", copied_to_json(&stats));
+	json_add(object, "past_page_cache", past_cache_to_json(&stats));
+	json_add_number(object, "files", stats.files);
+	json_add(object, "requests", requests_to_json(&session->stats));
 
-	text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
-	copy = text ? strdup(text) : NULL;
-	if (!copy)
-		return -ENOMEM;
-	*ret = copy;
-	return 0;
+	return json_to_text(object, ret);
 }

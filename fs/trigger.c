@@ -1,74 +1,71 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * trigger.c - from the value of user.arsync.copy to a tree job and its answer.
+ * trigger.c - from the value of an attribute to a tree job, and from the job's end to the answer.
  *
- * trigger_copy() finds out, as the caller, where the copy is to go (struct place), and starts the
- * job. Two may answer: tree_done(), when the job ends, and watch(), at the deadline. Whoever takes
- * the trigger out of the list of waiting ones, under the lock, answers. The trigger lives until
- * tree_done() and, while it is answering, watch() have let go of it.
+ *	trigger_set()	reads the order as the caller (control.c, place.c), starts the job (jobs.c)
+ *	tree_done()	the copy has its name, or has failed
+ *	announce()	the kernel forgets what it knew of the name
+ *	finish()	the job is over for everybody; answers who still waits
  *
- * Before the answer the interrupt callback is taken off: that waits for one that is running
- * (find_interrupted() in lib/fuse_lowlevel.c holds the request's lock meanwhile), after which
- * nobody but us knows the request.
+ * Who waits for an answer is on the list of waiting.c, and is answered by whoever takes it off
+ * there: finish(), or answer_due() at the deadline. Before the answer the interrupt callback is
+ * taken off: that waits for one that is running (find_interrupted() in lib/fuse_lowlevel.c holds
+ * the request's lock meanwhile), after which nobody but us knows the request.
+ *
+ * A trigger is referenced by its job until finish(), by each list that it is on, and by the notice
+ * to the kernel.
  */
 #include "trigger.h"
 
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 
 #include "arsync/base.h"
 #include "caller.h"
-#include "control.h"
 #include "inode_path.h"
-#include "mountinfo.h"
+#include "jobs.h"
 #include "notify.h"
 #include "ops.h"
+#include "place.h"
 #include "ring.h"
+#include "waiting.h"
 
+/*
+ * How long an announcement is waited for: who holds the directory's lock may be waiting for the
+ * lock that the caller holds until the answer. The second is for callers who hold that very lock.
+ */
 #define ANNOUNCE_WAIT_MS 100
-#define NO_LIMIT (1000L * 1000 * 1000) /* seconds: trigger_wait=0 */
+#define ANNOUNCE_HELD_MS 5
 
-/* One request and its job. */
+/* A cancelled copy is answered so soon, even if there is still much to be removed. */
+#define CANCEL_ANSWER_MS 150
+
+/* One order and its job. */
 struct trigger {
 	/* Set once. */
 	struct session *session;
-	fuse_req_t req; /* of whoever answers */
-	struct job *job;
+	fuse_req_t req; /* of whoever answers; background: answered from the beginning */
+	bool background;
+	bool holds_directory; /* the caller does: the one that gets the copy */
+	struct jobs_entry *entry;
 	struct inode *parent; /* of the copy, if the kernel knows it: a reference */
-	char *name;	      /* of the copy, for the log */
+	char *name;	      /* of the copy */
+	struct waiter answer;
+	struct waiter announcement;
+	/* Set by tree_done(), before anybody else looks. */
+	struct job_result result; /* without what is valid during done() only */
+	/* Atomic. */
 	atomic_uint refs;
-	/* Under triggers::lock. */
-	struct timespec deadline;
-	bool waiting; /* for an answer */
-	bool ended;   /* the job, well; the kernel is being told */
-	struct trigger *prev, *next;
+	atomic_bool armed; /* on the list: it may be cancelled */
+	atomic_bool interrupted;
+	atomic_bool copied; /* the copy is there; the kernel is being told */
 };
 
-struct triggers {
-	/* Set once. */
-	pthread_t thread;
-	/* Under the lock. */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	struct trigger *first, *last; /* by deadline */
-	bool stop;
-};
-
-/* Where the copy is to go. */
-struct place {
-	int parent_fd;
-	char *name;
-};
-
-static void place_destroy(struct place *place)
+static struct trigger *trigger_ref(struct trigger *trigger)
 {
-	close_keep_errno(place->parent_fd);
-	free(place->name);
+	atomic_fetch_add_explicit(&trigger->refs, 1, memory_order_relaxed);
+	return trigger;
 }
 
 static void trigger_unref(struct trigger *trigger)
@@ -76,163 +73,52 @@ static void trigger_unref(struct trigger *trigger)
 	if (!trigger || atomic_fetch_sub_explicit(&trigger->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	inode_unref(trigger->session->inodes, trigger->parent);
-	job_unref(trigger->job);
+	jobs_unref(trigger->entry);
 	free(trigger->name);
 	free(trigger);
 }
 
-static void unlink_locked(struct triggers *triggers, struct trigger *trigger)
-{
-	*(trigger->prev ? &trigger->prev->next : &triggers->first) = trigger->next;
-	*(trigger->next ? &trigger->next->prev : &triggers->last) = trigger->prev;
-	trigger->waiting = false;
-}
-
-static bool is_before(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
-}
-
-/* Most come last: all jobs wait equally long. */
-static void link_locked(struct triggers *triggers, struct trigger *trigger)
-{
-	struct trigger *before = triggers->last;
-
-	while (before && is_before(&trigger->deadline, &before->deadline))
-		before = before->prev;
-	trigger->prev = before;
-	trigger->next = before ? before->next : triggers->first;
-	*(before ? &before->next : &triggers->first) = trigger;
-	*(trigger->next ? &trigger->next->prev : &triggers->last) = trigger;
-	trigger->waiting = true;
-	pthread_cond_signal(&triggers->changed);
-}
-
-static void enqueue(struct triggers *triggers, struct trigger *trigger)
-{
-	pthread_mutex_lock(&triggers->lock);
-	link_locked(triggers, trigger);
-	pthread_mutex_unlock(&triggers->lock);
-}
-
-/* True: the answer is the calling thread's to give. */
-static bool claim(struct triggers *triggers, struct trigger *trigger)
-{
-	bool mine;
-
-	pthread_mutex_lock(&triggers->lock);
-	mine = trigger->waiting;
-	if (mine)
-		unlink_locked(triggers, trigger);
-	pthread_mutex_unlock(&triggers->lock);
-	return mine;
-}
-
+/* The caller has taken it off the list. */
 static void answer(struct trigger *trigger, int r)
 {
 	fuse_req_interrupt_func(trigger->req, NULL, NULL);
-	ops_reply_result(trigger->req, r);
+	ops_reply_result(trigger->req, r == -ECANCELED ? ops_job_error(trigger->req, r) : r);
 }
 
-static struct timespec time_in(time_t seconds, long milliseconds)
+/* waiter::due, with the list's reference */
+static void answer_due(struct waiter *waiter)
 {
-	struct timespec time;
+	struct trigger *trigger = CONTAINER_OF(waiter, struct trigger, answer);
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &time); /* cannot fail */
-	time.tv_sec += seconds;
-	time.tv_nsec += milliseconds * 1000000;
-	if (time.tv_nsec >= 1000000000) {
-		time.tv_sec++;
-		time.tv_nsec -= 1000000000;
+	if (atomic_load(&trigger->copied)) {
+		answer(trigger, 0);
+	} else if (atomic_load(&trigger->interrupted)) {
+		answer(trigger, -ECANCELED);
+	} else {
+		log_info(trigger->session->log, "job %llu to \"%s\" goes on in the background",
+			 (unsigned long long)jobs_id(trigger->entry), trigger->name);
+		answer(trigger, -EINPROGRESS);
 	}
-	return time;
+	trigger_unref(trigger);
 }
 
-static bool is_due(const struct trigger *trigger)
+static void cancel(struct trigger *trigger)
 {
-	struct timespec now = time_in(0, 0);
+	struct session *session = trigger->session;
 
-	return !is_before(&now, &trigger->deadline);
+	jobs_cancel_entry(session->jobs, trigger->entry);
+	waiting_hasten(session->waiting, &trigger->answer, CANCEL_ANSWER_MS);
 }
 
-/* The first trigger that is due, with a reference, or NULL: it is time to stop. */
-static struct trigger *wait_for_deadline(struct triggers *triggers, bool *ret_ended)
+/* fuse_interrupt_func_t. The trigger lives: answer() waits for us. */
+static void interrupted(fuse_req_t req, void *data)
 {
-	struct trigger *due = NULL;
+	struct trigger *trigger = data;
 
-	pthread_mutex_lock(&triggers->lock);
-	while (!triggers->stop && !due) {
-		if (!triggers->first) {
-			pthread_cond_wait(&triggers->changed, &triggers->lock);
-		} else if (is_due(triggers->first)) {
-			due = triggers->first;
-			*ret_ended = due->ended;
-			unlink_locked(triggers, due);
-			atomic_fetch_add_explicit(&due->refs, 1, memory_order_relaxed);
-		} else {
-			/* woken early: looks again */
-			(void)pthread_cond_timedwait(&triggers->changed, &triggers->lock,
-						     &triggers->first->deadline);
-		}
-	}
-	pthread_mutex_unlock(&triggers->lock);
-	return due;
-}
-
-static void *watch(void *data)
-{
-	struct triggers *triggers = data;
-	struct trigger *due;
-	bool ended;
-
-	while ((due = wait_for_deadline(triggers, &ended))) {
-		if (!ended)
-			log_info(due->session->log, "copy to \"%s\" goes on in the background",
-				 due->name);
-		answer(due, ended ? 0 : -EINPROGRESS);
-		trigger_unref(due);
-	}
-	return NULL;
-}
-
-int trigger_start_watch(struct session *session)
-{
-	struct triggers *triggers = calloc(1, sizeof(*triggers));
-	pthread_condattr_t attributes;
-	int r;
-
-	if (!triggers)
-		return -ENOMEM;
-	pthread_mutex_init(&triggers->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&triggers->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
-	r = -pthread_create(&triggers->thread, NULL, watch, triggers);
-	if (r < 0) {
-		pthread_cond_destroy(&triggers->changed);
-		pthread_mutex_destroy(&triggers->lock);
-		free(triggers);
-		return r;
-	}
-	session->triggers = triggers;
-	return 0;
-}
-
-void trigger_stop_watch(struct session *session)
-{
-	struct triggers *triggers = TAKE_PTR(session->triggers);
-
-	if (!triggers)
-		return;
-	pthread_mutex_lock(&triggers->lock);
-	triggers->stop = true;
-	pthread_cond_signal(&triggers->changed);
-	pthread_mutex_unlock(&triggers->lock);
-	(void)pthread_join(triggers->thread, NULL); /* ours, and joined once */
-	pthread_cond_destroy(&triggers->changed);
-	pthread_mutex_destroy(&triggers->lock);
-	free(triggers);
+	(void)req;
+	atomic_store(&trigger->interrupted, true);
+	if (atomic_load(&trigger->armed))
+		cancel(trigger);
 }
 
 static void log_end(const struct trigger *trigger, const struct job_result *result)
@@ -240,48 +126,61 @@ static void log_end(const struct trigger *trigger, const struct job_result *resu
 	const struct log *log = trigger->session->log;
 	const char *path = result->failed_path ? result->failed_path : "";
 	const char *call = result->failed_call ? result->failed_call : "";
+	unsigned long long id = jobs_id(trigger->entry);
 
 	if (result->error == 0)
-		log_info(log, "copy to \"%s\" is complete: %llu files, %llu bytes", trigger->name,
-			 (unsigned long long)result->files, (unsigned long long)result->bytes);
+		log_info(log, "job %llu to \"%s\" is complete: %llu files, %llu bytes", id,
+			 trigger->name, (unsigned long long)result->files,
+			 (unsigned long long)result->bytes);
 	else
-		log_info(log, "copy to \"%s\" failed: %s%s%s%s%s", trigger->name,
+		log_info(log, "job %llu to \"%s\" failed: %s%s%s%s%s", id, trigger->name,
 			 strerror(-result->error), *path ? " at " : "", path, *call ? " in " : "",
 			 call);
 }
 
-static void end(struct trigger *trigger, int error)
+/* With the job's reference. */
+static void finish(struct trigger *trigger, const struct job_result *result)
 {
-	if (claim(trigger->session->triggers, trigger))
-		answer(trigger, error == -ECANCELED ? ops_job_error(trigger->req, error) : error);
+	struct session *session = trigger->session;
+
+	jobs_end(session->jobs, trigger->entry, result);
+	if (waiting_claim(session->waiting, &trigger->answer)) {
+		answer(trigger, result->error);
+		trigger_unref(trigger);
+	}
+	trigger_unref(trigger);
+}
+
+/* waiter::due */
+static void announcement_due(struct waiter *waiter)
+{
+	struct trigger *trigger = CONTAINER_OF(waiter, struct trigger, announcement);
+
+	finish(trigger, &trigger->result);
 	trigger_unref(trigger);
 }
 
 /* notify_done_fn: the kernel looks the name up again now. */
 static void told(void *userdata)
 {
-	end(userdata, 0);
+	struct trigger *trigger = userdata;
+
+	if (waiting_claim(trigger->session->waiting, &trigger->announcement))
+		announcement_due(&trigger->announcement);
+	trigger_unref(trigger);
 }
 
-/*
- * The copy is there. The answer waits until the kernel forgets what it knew of the name, but not
- * for long: who holds the directory's lock may be waiting for the source's, which the caller holds
- * until the answer.
- */
+/* The copy is there. The job is not over until the kernel forgets what it knew of the name. */
 static void announce(struct trigger *trigger)
 {
-	struct triggers *triggers = trigger->session->triggers;
+	struct session *session = trigger->session;
 
-	pthread_mutex_lock(&triggers->lock);
-	trigger->ended = true;
-	if (trigger->waiting) {
-		unlink_locked(triggers, trigger);
-		trigger->deadline = time_in(0, ANNOUNCE_WAIT_MS);
-		link_locked(triggers, trigger);
-	}
-	pthread_mutex_unlock(&triggers->lock);
-	if (notify_expire_entry(trigger->session, trigger->parent, trigger->name, told, trigger) <
-	    0)
+	atomic_store(&trigger->copied, true);
+	trigger_ref(trigger); /* the list's */
+	trigger_ref(trigger); /* told()'s */
+	waiting_add(session->waiting, &trigger->announcement,
+		    trigger->holds_directory ? ANNOUNCE_HELD_MS : ANNOUNCE_WAIT_MS);
+	if (notify_expire_entry(session, trigger->parent, trigger->name, told, trigger) < 0)
 		told(trigger);
 }
 
@@ -297,228 +196,256 @@ static void tree_done(struct job *job, const struct job_result *result, void *us
 	if (trigger->parent)
 		(void)fuse_lowlevel_notify_inval_inode(
 			session->fuse, inode_to_id(session->inodes, trigger->parent), -1, 0);
-	if (result->error == 0 && trigger->parent)
-		announce(trigger);
-	else
-		end(trigger, result->error);
-}
-
-/* fuse_interrupt_func_t. The trigger lives: answer() waits for us. */
-static void interrupted(fuse_req_t req, void *data)
-{
-	struct trigger *trigger = data;
-
-	(void)req;
-	job_cancel(trigger->job);
-}
-
-/* Returns an fd. glibc has no wrapper. */
-static int openat2_below(int root, const char *path, const struct open_how *how)
-{
-	long fd = syscall(SYS_openat2, root, path, how, sizeof(*how));
-
-	return fd < 0 ? negative_errno() : (int)fd;
-}
-
-/*
- * Opens a directory below the backing's root, as whoever the thread is now. A walk into a mount of
- * our own would wait for us, so mounts may be crossed only while there is no second one of ours.
- */
-static int open_below(struct session *session, const char *path)
-{
-	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
-	};
-	int root = session->backing.root_fd;
-	int fd;
-
-	if (!*path)
-		path = ".";
-	fd = openat2_below(root, path, &how);
-	if (fd == -EXDEV &&
-	    mountinfo_count_device(session->backing.proc_fd, session->backing.own_dev) <= 1) {
-		how.resolve &= ~(uint64_t)RESOLVE_NO_XDEV;
-		fd = openat2_below(root, path, &how);
+	if (result->error < 0 || !trigger->parent) {
+		finish(trigger, result);
+		return;
 	}
-	return fd;
+	trigger->result = *result;
+	trigger->result.failed_path = trigger->result.failed_call = NULL;
+	announce(trigger);
 }
 
-/* The name that @inode was last seen under. */
-static int source_name(struct session *session, struct inode *inode, int fd, char **ret)
-{
-	char link[BACKING_FD_NAME_MAX];
-	char path[PATH_MAX];
-	const char *slash;
-	ssize_t length;
+/* An order as it was read: everything that a job needs. */
+struct reading {
+	/* Given. */
+	struct session *session;
+	fuse_req_t req;
+	struct inode *inode; /* that the attribute is set on */
+	enum control_name kind;
+	/* Found. */
+	struct control_order order;
+	const char *below; /* the order's path below the mount's root */
+	struct fd_ref *subject;
+	struct cred *cred;
+	int own_src_fd; /* to be closed, or -1 */
+	int src_fd;
+	char *source; /* as users see it */
+	struct place place;
+	char reason[CONTROL_REASON_MAX]; /* may say more than the errno */
+};
 
-	if (inode == session->inodes->root)
-		return -EINVAL;
-	length = readlinkat(session->backing.self_fds, backing_fd_name(fd, link), path,
-			    sizeof(path) - 1);
-	if (length < 0)
-		return negative_errno();
-	path[length] = '\0';
-	slash = strrchr(path, '/');
-	/* opened by handle, and its name not in memory */
-	if (path[0] != '/' || !slash || !slash[1])
-		return -EINVAL;
-	*ret = strdup(slash + 1);
-	return *ret ? 0 : -ENOMEM;
+static void reading_destroy(struct reading *reading)
+{
+	control_order_destroy(&reading->order);
+	fd_ref_put(reading->subject);
+	cred_unref(reading->cred);
+	close_keep_errno(reading->own_src_fd);
+	free(reading->source);
+	place_destroy(&reading->place);
 }
 
-/* Splits @below into the directory to open, which is cut out of it in place, and the name in it. */
-static int split(struct session *session, struct inode *inode, int src_fd, char *below,
-		 bool into_directory, char **ret_name)
+__attribute__((format(printf, 3, 4))) static int refuse(struct reading *reading, int error,
+							const char *format, ...)
 {
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(reading->reason, sizeof(reading->reason), format,
+			arguments); /* may be cut */
+	va_end(arguments);
+	return error;
+}
+
+/* The last component of @path. */
+static const char *last_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* The attribute is set on the source, and names the destination. */
+static int find_destination(struct reading *reading)
+{
+	_cleanup_free_ char *directory = strdup(reading->below);
+	const char *name = reading->source;
 	char *slash;
 
-	if (into_directory)
-		return source_name(session, inode, src_fd, ret_name);
-	if (!*below)
-		return -EEXIST; /* the mount's root */
-	slash = strrchr(below, '/');
-	*ret_name = strdup(slash ? slash + 1 : below);
-	if (!*ret_name)
+	if (!directory)
 		return -ENOMEM;
-	*(slash ? slash : below) = '\0';
+	if (reading->order.is_directory) {
+		name = last_name(name);
+		if (!*name)
+			return refuse(reading, -EINVAL, "the source has no name of its own");
+		return place_find(reading->session, reading->cred, directory, name,
+				  &reading->place);
+	}
+	if (!*directory)
+		return -EEXIST; /* the mount's root */
+	name = last_name(reading->below);
+	slash = strrchr(directory, '/');
+	*(slash ? slash : directory) = '\0';
+	return place_find(reading->session, reading->cred, directory, name, &reading->place);
+}
+
+/* The attribute is set on the directory that gets the copy, and names the source. */
+static int find_source(struct reading *reading)
+{
+	const char *name = reading->order.name;
+
+	if (reading->inode->format != S_IFDIR)
+		return refuse(reading, -ENOTDIR, "this is to be set on a directory");
+	if (!name)
+		name = last_name(reading->below);
+	if (!*name)
+		return refuse(reading, -EINVAL,
+			      "the source has no name of its own: name= gives one");
+	reading->own_src_fd = place_open_source(reading->session, reading->cred, reading->below,
+						reading->order.is_directory);
+	if (reading->own_src_fd < 0)
+		return reading->own_src_fd;
+	reading->src_fd = reading->own_src_fd;
+	reading->source = strdup(reading->below);
+	if (!reading->source)
+		return -ENOMEM;
+	return place_find_in(reading->session, reading->cred, reading->subject->fd, name,
+			     &reading->place);
+}
+
+static int read_caller(struct reading *reading)
+{
+	int r;
+
+	if (!caller_can_be_served(reading->session, reading->req))
+		return refuse(reading, -EPERM, "only root's mount can copy trees for other users");
+	r = caller_identity(reading->req, &reading->cred);
+	return r < 0 ? refuse(reading, r, "the caller's groups cannot be read") : 0;
+}
+
+static int read_order(struct reading *reading, const char *value, size_t size)
+{
+	struct session *session = reading->session;
+	bool from = control_is_from(reading->kind);
+	int r;
+
+	r = control_parse_order(reading->kind, value, size, &reading->order, reading->reason);
+	if (r < 0)
+		return r;
+	reading->below = control_below(&reading->order, session->mountpoint);
+	if (!reading->below)
+		return refuse(reading, -EXDEV, "the path is not below %s", session->mountpoint);
+	r = inode_path_open(session->inodes, reading->inode, &reading->subject);
+	if (r < 0)
+		return r;
+	if (!from) {
+		reading->src_fd = reading->subject->fd;
+		r = place_path_of(session, reading->src_fd, &reading->source);
+	}
+	if (r == 0)
+		r = read_caller(reading);
+	if (r < 0)
+		return r;
+	return from ? find_source(reading) : find_destination(reading);
+}
+
+/* The trigger without its job, with one reference. */
+static int prepare(struct reading *reading, struct trigger **ret)
+{
+	struct trigger *trigger = calloc(1, sizeof(*trigger));
+
+	if (!trigger)
+		return -ENOMEM;
+	trigger->session = reading->session;
+	trigger->req = reading->req;
+	trigger->background = control_is_background(reading->kind);
+	trigger->holds_directory = reading->kind == CONTROL_COPY_FROM;
+	trigger->name = TAKE_PTR(reading->place.name);
+	atomic_init(&trigger->refs, 1);
+	waiting_prepare(&trigger->answer, answer_due);
+	waiting_prepare(&trigger->announcement, announcement_due);
+	if (inode_find(reading->session->inodes, reading->place.parent_fd, &trigger->parent) < 0)
+		trigger->parent = NULL;
+	*ret = trigger;
 	return 0;
 }
 
-static int find_place(struct session *session, struct cred *cred, const char *directory,
-		      struct place *place)
+/* Makes the job, and gives it a number. */
+static int add_job(struct reading *reading, struct trigger *trigger)
 {
-	_cleanup_caller_ struct cred_thread *thread = NULL;
-	struct cred_thread *own;
-	struct stat st;
-	int r;
-
-	r = caller_thread(session, &own);
-	if (r < 0)
-		return r;
-	r = cred_adopt(own, cred);
-	if (r < 0)
-		return r;
-	thread = own;
-	place->parent_fd = open_below(session, directory);
-	if (place->parent_fd < 0)
-		return place->parent_fd;
-	if (fstatat(place->parent_fd, place->name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0)
-		return -EEXIST;
-	return errno == ENOENT ? 0 : negative_errno();
-}
-
-/* What a value asks for, in one piece. */
-struct order {
-	struct inode *inode;
-	struct fd_ref *src;
-	struct cred *cred;
-	struct place place;
-};
-
-static void order_destroy(struct order *order)
-{
-	fd_ref_put(order->src);
-	cred_unref(order->cred);
-	place_destroy(&order->place);
-}
-
-/* On failure @reason may say more than the errno. */
-static int read_order(struct session *session, fuse_req_t req, const char *value, size_t size,
-		      struct order *order, char reason[CONTROL_REASON_MAX])
-{
-	_cleanup_(control_dest_destroy) struct control_dest dest = { 0 };
-	_cleanup_free_ char *directory = NULL;
-	const char *below;
-	int r;
-
-	r = control_parse_dest(value, size, &dest, reason);
-	if (r < 0)
-		return r;
-	below = control_below(&dest, session->mountpoint);
-	if (!below) {
-		(void)snprintf(reason, CONTROL_REASON_MAX, "the destination is not below %s",
-			       session->mountpoint); /* may be cut off */
-		return -EXDEV;
-	}
-	directory = strdup(below);
-	if (!directory)
-		return -ENOMEM;
-	r = inode_path_open(session->inodes, order->inode, &order->src);
-	if (r < 0)
-		return r;
-	r = split(session, order->inode, order->src->fd, directory, dest.into_directory,
-		  &order->place.name);
-	if (r < 0)
-		return r;
-	if (!caller_can_be_served(session, req)) {
-		(void)snprintf(reason, CONTROL_REASON_MAX,
-			       "only root's mount can copy trees for other users");
-		return -EPERM;
-	}
-	r = caller_identity(req, &order->cred);
-	if (r < 0) {
-		(void)snprintf(reason, CONTROL_REASON_MAX, "the caller's groups cannot be read");
-		return r;
-	}
-	return find_place(session, order->cred, directory, &order->place);
-}
-
-/* From here on tree_done() or watch() answers. */
-static int start(struct session *session, fuse_req_t req, struct order *order)
-{
-	struct trigger *trigger = calloc(1, sizeof(*trigger));
+	struct session *session = reading->session;
 	struct tree_spec spec = {
-		.src_fd = order->src->fd,
-		.dst_parent_fd = order->place.parent_fd,
-		.dst_name = order->place.name,
-		.cred = order->cred,
+		.src_fd = reading->src_fd,
+		.dst_parent_fd = reading->place.parent_fd,
+		.dst_name = trigger->name,
+		.cred = reading->cred,
 		.forbidden_dev = session->backing.own_dev,
 		.done = tree_done,
 		.userdata = trigger,
 	};
-	unsigned wait = session->options->trigger_wait;
-	bool crowded = ring_is_crowded(session->ring);
-	struct job *job;
+	struct jobs_spec listed = {
+		.uid = fuse_req_ctx(reading->req)->uid,
+		.source = reading->source,
+		.destination = reading->place.shown,
+		.tag = reading->order.tag,
+		.background = trigger->background,
+	};
 	int r;
 
-	if (!trigger)
-		return -ENOMEM;
-	trigger->session = session;
-	trigger->req = req;
-	atomic_init(&trigger->refs, 1);
-	r = engine_copy_tree(session->engine, &spec, &trigger->job);
-	if (r < 0) {
-		trigger_unref(trigger);
+	r = engine_copy_tree(session->engine, &spec, &listed.job);
+	if (r < 0)
 		return r;
-	}
-	trigger->name = TAKE_PTR(order->place.name);
-	if (inode_find(session->inodes, order->place.parent_fd, &trigger->parent) < 0)
-		trigger->parent = NULL;
-	/* An entry of the ring that many others wait for is not to be kept: EINPROGRESS at once. */
-	trigger->deadline = time_in(crowded ? 0 : wait > 0 ? wait : NO_LIMIT, 0);
-	/* Before the job and the deadline: from then on the request may be answered and gone. */
-	fuse_req_interrupt_func(req, interrupted, trigger);
-	job = job_ref(trigger->job);
-	enqueue(session->triggers, trigger);
-	job_start(job);
-	job_unref(job);
-	return 0;
+	r = jobs_add(session->jobs, &listed, &trigger->entry);
+	job_unref(listed.job); /* the table has one */
+	return r == -EAGAIN ? refuse(reading, r, "too many jobs are waiting") : r;
 }
 
-void trigger_copy(struct session *session, fuse_req_t req, struct inode *inode, const char *value,
-		  size_t size)
+/* An entry of the ring that many others wait for is not to be kept: EINPROGRESS at once. */
+static uint64_t answer_within_ms(const struct session *session)
 {
-	_cleanup_(order_destroy) struct order order = { .inode = inode, .place.parent_fd = -1 };
-	char reason[CONTROL_REASON_MAX] = "";
+	unsigned wait = session->options->trigger_wait;
+
+	if (ring_is_crowded(session->ring))
+		return 0;
+	return wait > 0 ? (uint64_t)wait * 1000 : WAITING_FOREVER;
+}
+
+/* From here on the answer comes from finish() or answer_due(), or is given here. */
+static void start(struct session *session, fuse_req_t req, struct trigger *trigger)
+{
+	trigger_ref(trigger); /* ours: the job may end at once */
+	if (trigger->background) {
+		jobs_start(session->jobs, trigger->entry);
+		fuse_reply_err(req, 0);
+		trigger_unref(trigger);
+		return;
+	}
+	/* Before the list: from then on the request may be answered and gone. */
+	fuse_req_interrupt_func(req, interrupted, trigger);
+	trigger_ref(trigger); /* the list's */
+	waiting_add(session->waiting, &trigger->answer, answer_within_ms(session));
+	atomic_store(&trigger->armed, true);
+	if (atomic_load(&trigger->interrupted))
+		cancel(trigger);
+	jobs_start(session->jobs, trigger->entry);
+	trigger_unref(trigger);
+}
+
+void trigger_set(struct session *session, fuse_req_t req, struct inode *inode,
+		 enum control_name kind, const char *value, size_t size)
+{
+	_cleanup_(reading_destroy) struct reading reading = {
+		.session = session,
+		.req = req,
+		.inode = inode,
+		.kind = kind,
+		.own_src_fd = -1,
+		.src_fd = -1,
+		.place.parent_fd = -1,
+	};
+	struct trigger *trigger = NULL;
 	int r;
 
-	r = read_order(session, req, value, size, &order, reason);
+	r = read_order(&reading, value, size);
 	if (r == 0)
-		r = start(session, req, &order);
+		r = prepare(&reading, &trigger);
 	if (r == 0)
+		r = add_job(&reading, trigger);
+	if (r == 0) {
+		start(session, req, trigger);
 		return;
-	log_info(session->log, "copy refused: %s%s%s (for uid %u)", reason, *reason ? ": " : "",
-		 strerror(-r), (unsigned)fuse_req_ctx(req)->uid);
+	}
+	trigger_unref(trigger);
+	log_info(session->log, "copy refused: %s%s%s (for uid %u)", reading.reason,
+		 *reading.reason ? ": " : "", strerror(-r), (unsigned)fuse_req_ctx(req)->uid);
 	fuse_reply_err(req, -r);
 }

@@ -20,7 +20,7 @@
 #define TEXT(text) (text), sizeof(text) - 1
 
 struct fixture {
-	struct control_dest dest;
+	struct control_order dest;
 	char reason[CONTROL_REASON_MAX];
 	char *text;
 };
@@ -35,7 +35,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	control_dest_destroy(&f->dest);
+	control_order_destroy(&f->dest);
 	free(f->text);
 	free(f);
 	return 0;
@@ -46,21 +46,44 @@ static void test_classify_names(void **state)
 	static const struct {
 		const char *name;
 		enum control_name expected;
+		uint64_t id;
 	} cases[] = {
-		{ "user.arsync.copy", CONTROL_COPY },
-		{ "user.arsync.stats", CONTROL_STATS },
-		{ "user.arsync.", CONTROL_UNKNOWN },
-		{ "user.arsync.copy2", CONTROL_UNKNOWN },
-		{ "user.arsync.COPY", CONTROL_UNKNOWN },
-		{ "user.arsync", CONTROL_NONE },
-		{ "user.arsyncx", CONTROL_NONE },
-		{ "trusted.arsync.copy", CONTROL_NONE },
-		{ "", CONTROL_NONE },
+		{ "user.arsync.copy", CONTROL_COPY, 0 },
+		{ "user.arsync.submit", CONTROL_SUBMIT, 0 },
+		{ "user.arsync.copy_from", CONTROL_COPY_FROM, 0 },
+		{ "user.arsync.submit_from", CONTROL_SUBMIT_FROM, 0 },
+		{ "user.arsync.cancel", CONTROL_CANCEL, 0 },
+		{ "user.arsync.stats", CONTROL_STATS, 0 },
+		{ "user.arsync.jobs", CONTROL_JOBS, 0 },
+		{ "user.arsync.jobs.12", CONTROL_JOBS_BEFORE, 12 },
+		{ "user.arsync.job.1", CONTROL_JOB, 1 },
+		{ "user.arsync.wait.18446744073709551615", CONTROL_WAIT, UINT64_MAX },
+		{ "user.arsync.wait.18446744073709551616", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job.", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job.0", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job.01", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job.1x", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job.-1", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.job. 1", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.cancel.1", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.copy2", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync.COPY", CONTROL_UNKNOWN, 0 },
+		{ "user.arsync", CONTROL_NONE, 0 },
+		{ "user.arsyncx", CONTROL_NONE, 0 },
+		{ "trusted.arsync.copy", CONTROL_NONE, 0 },
+		{ "", CONTROL_NONE, 0 },
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		assert_int_equal(control_classify(cases[i].name), cases[i].expected);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t id = 99;
+
+		print_message("%s\n", cases[i].name);
+		assert_int_equal(control_classify(cases[i].name, &id), cases[i].expected);
+		assert_int_equal(id, cases[i].id);
+	}
 }
 
 static void test_parse_good(void **state)
@@ -70,7 +93,7 @@ static void test_parse_good(void **state)
 		size_t size;
 		const char *path;
 		bool absolute;
-		bool into_directory;
+		bool is_directory;
 	} cases[] = {
 		{ TEXT("copy"), "copy", false, false },
 		{ TEXT("a/b"), "a/b", false, false },
@@ -96,13 +119,14 @@ static void test_parse_good(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		print_message("case %zu\n", i);
-		assert_int_equal(
-			control_parse_dest(cases[i].value, cases[i].size, &f->dest, f->reason), 0);
+		assert_int_equal(control_parse_order(CONTROL_COPY, cases[i].value, cases[i].size,
+						     &f->dest, f->reason),
+				 0);
 		assert_string_equal(f->dest.path, cases[i].path);
 		assert_int_equal(f->dest.absolute, cases[i].absolute);
-		assert_int_equal(f->dest.into_directory, cases[i].into_directory);
+		assert_int_equal(f->dest.is_directory, cases[i].is_directory);
 		assert_string_equal(f->reason, "");
-		control_dest_destroy(&f->dest);
+		control_order_destroy(&f->dest);
 	}
 }
 
@@ -130,16 +154,76 @@ static void test_parse_bad(void **state)
 		{ TEXT("a\nnonsense"), "nonsense" },
 		{ TEXT("a\n=x"), "\"\"" },
 		{ TEXT("a\n\nlate=1\n"), "late" },
+		{ TEXT("a\nname=b"), "name" }, /* the destination has it */
+		{ TEXT("a\ntag="), "tag" },
+		{ TEXT("a\ntag=two words"), "tag" },
+		{ TEXT("a\ntag=\x7f"), "tag" },
+		{ TEXT("a\ntag=12345678901234567890123456789012345678901234567890123456789012345"),
+		  "tag" },
 	};
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		print_message("case %zu\n", i);
-		assert_int_equal(control_parse_dest(cases[i].value, cases[i].size, &f->dest,
-						    f->reason),
+		assert_int_equal(control_parse_order(CONTROL_COPY, cases[i].value, cases[i].size,
+						     &f->dest, f->reason),
 				 strcmp(cases[i].says, "..") == 0 ? -EXDEV : -EINVAL);
 		assert_non_null(strstr(f->reason, cases[i].says));
 		assert_null(f->dest.path);
+	}
+}
+
+static void test_parse_options(void **state)
+{
+	static const char value[] = "a\ntag=x1\n\nname=the copy\ntag=x2\n";
+	struct fixture *f = *state;
+
+	assert_int_equal(control_parse_order(CONTROL_SUBMIT_FROM, TEXT(value), &f->dest, f->reason),
+			 0);
+	assert_string_equal(f->dest.path, "a");
+	assert_string_equal(f->dest.name, "the copy");
+	assert_string_equal(f->dest.tag, "x2"); /* the last one counts */
+}
+
+static void test_parse_bad_name(void **state)
+{
+	static const char *const values[] = {
+		"a\nname=", "a\nname=.", "a\nname=..", "a\nname=b/c", "a\nname=/",
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		assert_int_equal(control_parse_order(CONTROL_COPY_FROM, values[i],
+						     strlen(values[i]), &f->dest, f->reason),
+				 -EINVAL);
+		assert_non_null(strstr(f->reason, "name="));
+		assert_null(f->dest.path);
+		assert_null(f->dest.name);
+	}
+}
+
+static void test_parse_id(void **state)
+{
+	static const struct {
+		const char *value;
+		size_t size;
+		uint64_t id; /* 0: refused */
+	} cases[] = {
+		{ TEXT("1"), 1 },   { TEXT("1\n"), 1 }, { TEXT("4711"), 4711 },
+		{ TEXT(""), 0 },    { TEXT("\n"), 0 },	{ TEXT("0"), 0 },
+		{ TEXT("01"), 0 },  { TEXT("+1"), 0 },	{ TEXT("-1"), 0 },
+		{ TEXT(" 1"), 0 },  { TEXT("1 "), 0 },	{ TEXT("1\n\n"), 0 },
+		{ TEXT("1\0"), 0 }, { TEXT("0x1"), 0 }, { TEXT("99999999999999999999"), 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t id = 0;
+		int r = control_parse_id(cases[i].value, cases[i].size, &id);
+
+		print_message("case %zu\n", i);
+		assert_int_equal(r, cases[i].id ? 0 : -EINVAL);
+		assert_int_equal(id, cases[i].id);
 	}
 }
 
@@ -159,24 +243,27 @@ static void test_parse_long(void **state)
 	struct fixture *f = *state;
 	char *text = letters(f, NAME_MAX);
 
-	assert_int_equal(control_parse_dest(text, NAME_MAX, &f->dest, f->reason), 0);
+	assert_int_equal(control_parse_order(CONTROL_COPY, text, NAME_MAX, &f->dest, f->reason), 0);
 	assert_int_equal(strlen(f->dest.path), NAME_MAX);
-	control_dest_destroy(&f->dest);
+	control_order_destroy(&f->dest);
 
 	text = letters(f, NAME_MAX + 1);
-	assert_int_equal(control_parse_dest(text, NAME_MAX + 1, &f->dest, f->reason),
+	assert_int_equal(control_parse_order(CONTROL_COPY, text, NAME_MAX + 1, &f->dest, f->reason),
 			 -ENAMETOOLONG);
 
 	text = letters(f, PATH_MAX);
 	for (size_t i = 1; i < PATH_MAX; i += 2)
 		text[i] = '/';
-	assert_int_equal(control_parse_dest(text, PATH_MAX - 1, &f->dest, f->reason), 0);
-	control_dest_destroy(&f->dest);
-	assert_int_equal(control_parse_dest(text, PATH_MAX, &f->dest, f->reason), -ENAMETOOLONG);
+	assert_int_equal(control_parse_order(CONTROL_COPY, text, PATH_MAX - 1, &f->dest, f->reason),
+			 0);
+	control_order_destroy(&f->dest);
+	assert_int_equal(control_parse_order(CONTROL_COPY, text, PATH_MAX, &f->dest, f->reason),
+			 -ENAMETOOLONG);
 
 	text = letters(f, 3000); /* an option longer than any reason */
 	text[1] = '\n';
-	assert_int_equal(control_parse_dest(text, 3000, &f->dest, f->reason), -EINVAL);
+	assert_int_equal(control_parse_order(CONTROL_COPY, text, 3000, &f->dest, f->reason),
+			 -EINVAL);
 	assert_true(strlen(f->reason) < CONTROL_REASON_MAX);
 }
 
@@ -200,15 +287,15 @@ static void test_below_mountpoint(void **state)
 		const char *below;
 
 		print_message("case %zu\n", i);
-		assert_int_equal(control_parse_dest(cases[i].value, strlen(cases[i].value),
-						    &f->dest, f->reason),
+		assert_int_equal(control_parse_order(CONTROL_COPY, cases[i].value,
+						     strlen(cases[i].value), &f->dest, f->reason),
 				 0);
 		below = control_below(&f->dest, cases[i].mountpoint);
 		if (cases[i].expected)
 			assert_string_equal(below, cases[i].expected);
 		else
 			assert_null(below);
-		control_dest_destroy(&f->dest);
+		control_order_destroy(&f->dest);
 	}
 }
 
@@ -218,6 +305,9 @@ int main(void)
 		cmocka_unit_test(test_classify_names),
 		cmocka_unit_test_setup_teardown(test_parse_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parse_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parse_options, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parse_bad_name, setup, teardown),
+		cmocka_unit_test(test_parse_id),
 		cmocka_unit_test_setup_teardown(test_parse_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_below_mountpoint, setup, teardown),
 	};

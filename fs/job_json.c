@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job_json.c - see job_json.h.
+ */
+#include "job_json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "json.h"
+
+/* {"path":"a/b","operation":"openat","errno":"EACCES","message":"Permission denied"} */
+static json_object *error_to_json(const struct jobs_view *view)
+{
+	json_object *object = json_object_new_object();
+	const char *name = strerrorname_np(-view->error);
+
+	if (view->failed_path)
+		json_add_path(object, "path", view->failed_path);
+	if (view->failed_call && *view->failed_call)
+		json_add_text(object, "operation", view->failed_call);
+	json_add_text(object, "errno", name ? name : "unknown");
+	json_add_text(object, "message",
+		      strerrordesc_np(-view->error) ? strerrordesc_np(-view->error) :
+						      "unknown error");
+	return object;
+}
+
+/* Seconds with three digits behind the point. */
+static json_object *seconds(int64_t ms)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%lld.%03d", (long long)(ms / 1000),
+		       (int)(ms % 1000)); /* fits */
+	return json_object_new_double_s((double)ms / 1000, text);
+}
+
+static json_object *view_to_json(const struct jobs_view *view)
+{
+	json_object *object = json_object_new_object();
+	json_object *errors = json_object_new_array();
+
+	json_add_number(object, "id", view->id);
+	json_add_text(object, "state", jobs_state_name(view->state));
+	json_add_number(object, "uid", view->uid);
+	json_add(object, "background", json_object_new_boolean(view->background));
+	json_add_path(object, "source", view->source);
+	json_add_path(object, "destination", view->destination);
+	if (view->tag)
+		json_add_text(object, "tag", view->tag);
+	json_add_number(object, "files", view->files);
+	json_add_number(object, "files_total", view->files_total);
+	json_add_number(object, "bytes", view->bytes);
+	json_add_number(object, "bytes_total", view->bytes_total);
+	json_add(object, "totals_estimated", json_object_new_boolean(!view->totals_known));
+	if (jobs_state_is_final(view->state)) {
+		json_add_number(object, "directories", view->directories);
+		json_add_number(object, "others", view->others);
+	}
+	json_add_number(object, "rate", view->rate);
+	json_add(object, "eta", view->eta_ms < 0 ? NULL : seconds(view->eta_ms));
+	json_add(object, "submitted", seconds(view->submitted_ms));
+	json_add(object, "elapsed", seconds((int64_t)view->elapsed_ms));
+	if (view->error != 0 && view->error != -ECANCELED && errors)
+		(void)json_object_array_add(errors, error_to_json(view)); /* says less then */
+	json_add(object, "errors", errors);
+	return object;
+}
+
+int job_json(struct jobs *jobs, struct jobs_entry *entry, char **ret)
+{
+	_cleanup_json_ json_object *object = NULL;
+	struct jobs_view view;
+
+	jobs_look(jobs, entry, &view);
+	object = view_to_json(&view);
+	return object ? json_to_text(object, ret) : -ENOMEM;
+}
+
+int job_json_list(struct jobs *jobs, struct jobs_entry *const *list, size_t n, size_t max,
+		  char **ret)
+{
+	_cleanup_free_ char *array = malloc(max + 1);
+	size_t used = 1;
+	int r;
+
+	if (!array)
+		return -ENOMEM;
+	array[0] = '[';
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_free_ char *text = NULL;
+		size_t length;
+
+		r = job_json(jobs, list[i], &text);
+		if (r < 0)
+			return r;
+		length = strlen(text);
+		if (used + length + 2 > max) /* a comma and the end */
+			break;
+		if (used > 1)
+			array[used++] = ',';
+		memcpy(array + used, text, length);
+		used += length;
+	}
+	array[used++] = ']';
+	array[used] = '\0';
+	*ret = TAKE_PTR(array);
+	return 0;
+}

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * jobs.c - the table; see jobs.h.
+ *
+ * An entry belongs to the table while its job lives or is remembered; others hold references. Jobs
+ * are started and cancelled with no lock held: the engine may call back at once.
+ */
+#include "jobs.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "arsync/base.h"
+#include "waiting.h"
+
+#define BUCKETS 1024
+#define COUNT_AFTER_MS 500 /* shorter jobs are not worth to be counted */
+#define SAMPLE_MS 500	   /* at least between two looks that make a rate */
+#define WEIGHT_OF_LATE 0.5 /* of the last sample in a rate */
+
+TAILQ_HEAD(entry_list, jobs_entry);
+
+struct jobs_entry {
+	/* Set once. */
+	uint64_t id;
+	uid_t uid;
+	bool background;
+	char *source;
+	char *destination;
+	char *tag;
+	int64_t submitted_ms;
+	/* Under jobs::lock. */
+	enum jobs_state state;
+	struct job *job; /* a reference; NULL once it has ended */
+	uint64_t started_ms, ended_ms;
+	struct {
+		uint64_t at_ms, bytes, files;
+		double bytes_rate, files_rate; /* a second */
+	} sample;
+	TAILQ_HEAD(, jobs_watcher) watchers;
+	TAILQ_ENTRY(jobs_entry) link; /* in jobs::live or jobs::finished */
+	LIST_ENTRY(jobs_entry) bucket_link;
+	/* Set once, under the lock, when the job ends. */
+	struct job_progress last;
+	uint64_t directories, others;
+	int error;
+	char *failed_path;
+	char *failed_call;
+	/* Atomic. */
+	atomic_uint refs;
+};
+
+struct jobs {
+	/* Set once. */
+	unsigned live_max;
+	/* Under the lock. Below it: waiting::lock, and nothing else. */
+	pthread_mutex_t lock;
+	uint64_t last_id;
+	unsigned n_live;
+	unsigned n_finished;
+	unsigned n_background; /* of the live ones, those that run */
+	bool stopping;
+	struct entry_list live;	    /* by number */
+	struct entry_list finished; /* the first to end first */
+	LIST_HEAD(, jobs_entry) buckets[BUCKETS];
+};
+
+const char *jobs_state_name(enum jobs_state state)
+{
+	switch (state) {
+	case JOBS_QUEUED:
+		return "queued";
+	case JOBS_RUNNING:
+		return "running";
+	case JOBS_CANCELLING:
+		return "cancelling";
+	case JOBS_DONE:
+		return "done";
+	case JOBS_FAILED:
+		return "failed";
+	case JOBS_CANCELLED:
+		return "cancelled";
+	}
+	return "unknown";
+}
+
+bool jobs_state_is_final(enum jobs_state state)
+{
+	return state >= JOBS_DONE;
+}
+
+int jobs_new(unsigned live_max, struct jobs **ret)
+{
+	struct jobs *jobs = calloc(1, sizeof(*jobs));
+
+	if (!jobs)
+		return -ENOMEM;
+	jobs->live_max = MIN(live_max, (unsigned)JOBS_LIVE_MAX);
+	TAILQ_INIT(&jobs->live);
+	TAILQ_INIT(&jobs->finished);
+	pthread_mutex_init(&jobs->lock, NULL); /* never fails with default attributes */
+	*ret = jobs;
+	return 0;
+}
+
+void jobs_free(struct jobs *jobs)
+{
+	struct jobs_entry *entry;
+
+	if (!jobs)
+		return;
+	assert(TAILQ_EMPTY(&jobs->live));
+	while ((entry = TAILQ_FIRST(&jobs->finished))) {
+		TAILQ_REMOVE(&jobs->finished, entry, link);
+		jobs_unref(entry);
+	}
+	pthread_mutex_destroy(&jobs->lock);
+	free(jobs);
+}
+
+uint64_t jobs_id(const struct jobs_entry *entry)
+{
+	return entry->id;
+}
+
+struct jobs_entry *jobs_ref(struct jobs_entry *entry)
+{
+	atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+	return entry;
+}
+
+void jobs_unref(struct jobs_entry *entry)
+{
+	if (!entry || atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	job_unref(entry->job);
+	free(entry->source);
+	free(entry->destination);
+	free(entry->tag);
+	free(entry->failed_path);
+	free(entry->failed_call);
+	free(entry);
+}
+
+static int64_t wall_clock_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* One reference is the table's, one the caller's. */
+static struct jobs_entry *entry_new(const struct jobs_spec *spec)
+{
+	struct jobs_entry *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	atomic_init(&entry->refs, 2);
+	entry->uid = spec->uid;
+	entry->background = spec->background;
+	entry->source = strdup(spec->source);
+	entry->destination = strdup(spec->destination);
+	entry->tag = spec->tag ? strdup(spec->tag) : NULL;
+	entry->submitted_ms = wall_clock_ms();
+	TAILQ_INIT(&entry->watchers);
+	if (entry->source && entry->destination && (entry->tag || !spec->tag)) {
+		entry->job = job_ref(spec->job);
+		return entry;
+	}
+	free(entry->source);
+	free(entry->destination);
+	free(entry->tag);
+	free(entry);
+	return NULL;
+}
+
+int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry **ret)
+{
+	struct jobs_entry *entry = entry_new(spec);
+	int r = 0;
+
+	if (!entry)
+		return -ENOMEM;
+	pthread_mutex_lock(&jobs->lock);
+	if (jobs->stopping) {
+		r = -ESHUTDOWN;
+	} else if (jobs->n_live >= jobs->live_max) {
+		r = -EAGAIN;
+	} else {
+		entry->id = ++jobs->last_id;
+		jobs->n_live++;
+		TAILQ_INSERT_TAIL(&jobs->live, entry, link);
+		LIST_INSERT_HEAD(&jobs->buckets[entry->id % BUCKETS], entry, bucket_link);
+	}
+	pthread_mutex_unlock(&jobs->lock);
+	if (r < 0) {
+		jobs_unref(entry);
+		jobs_unref(entry);
+		return r;
+	}
+	*ret = entry;
+	return 0;
+}
+
+/* The only place where a state changes. */
+static void set_state_locked(struct jobs *jobs, struct jobs_entry *entry, enum jobs_state state)
+{
+	switch (state) {
+	case JOBS_QUEUED:
+		assert(false); /* how it begins */
+		break;
+	case JOBS_RUNNING:
+		assert(entry->state == JOBS_QUEUED);
+		entry->started_ms = entry->sample.at_ms = waiting_now_ms();
+		jobs->n_background += entry->background;
+		break;
+	case JOBS_CANCELLING:
+		assert(entry->state == JOBS_RUNNING);
+		break;
+	case JOBS_DONE:
+	case JOBS_FAILED:
+	case JOBS_CANCELLED:
+		assert(entry->state == JOBS_RUNNING || entry->state == JOBS_CANCELLING);
+		entry->ended_ms = waiting_now_ms();
+		jobs->n_background -= entry->background;
+		break;
+	}
+	entry->state = state;
+}
+
+static unsigned count_running_locked(const struct jobs *jobs, uid_t uid)
+{
+	const struct jobs_entry *entry;
+	unsigned n = 0, seen = 0;
+
+	TAILQ_FOREACH(entry, &jobs->live, link) {
+		if (seen == jobs->n_background)
+			break;
+		if (!entry->background || entry->state == JOBS_QUEUED)
+			continue;
+		seen++;
+		n += entry->uid == uid;
+	}
+	return n;
+}
+
+/* Of those who have the fewest running, the one that waits longest. */
+static struct jobs_entry *next_locked(struct jobs *jobs)
+{
+	struct jobs_entry *entry, *best = NULL;
+	unsigned n, fewest = JOBS_BACKGROUND_MAX;
+
+	if (jobs->n_background >= JOBS_BACKGROUND_MAX)
+		return NULL;
+	TAILQ_FOREACH(entry, &jobs->live, link) {
+		if (entry->state != JOBS_QUEUED || !entry->background ||
+		    (best && entry->uid == best->uid))
+			continue;
+		n = count_running_locked(jobs, entry->uid);
+		if (n < fewest) {
+			best = entry;
+			fewest = n;
+		}
+		if (n == 0)
+			break;
+	}
+	return best;
+}
+
+/* Starts what is to run now: @entry, where it need not wait, and those whose turn has come. */
+static void start_next(struct jobs *jobs)
+{
+	struct jobs_entry *entry;
+	struct job *job;
+
+	do {
+		job = NULL;
+		pthread_mutex_lock(&jobs->lock);
+		entry = next_locked(jobs);
+		if (entry) {
+			set_state_locked(jobs, entry, JOBS_RUNNING);
+			job = job_ref(entry->job);
+		}
+		pthread_mutex_unlock(&jobs->lock);
+		if (job)
+			job_start(job);
+		job_unref(job);
+	} while (entry);
+}
+
+/* Starts a job out of its turn. */
+static void start_now(struct jobs *jobs, struct jobs_entry *entry, bool cancelled)
+{
+	struct job *job = NULL;
+	bool start;
+
+	pthread_mutex_lock(&jobs->lock);
+	start = entry->state == JOBS_QUEUED;
+	if (start)
+		set_state_locked(jobs, entry, JOBS_RUNNING);
+	if (cancelled && entry->state == JOBS_RUNNING)
+		set_state_locked(jobs, entry, JOBS_CANCELLING);
+	if (entry->job)
+		job = job_ref(entry->job);
+	pthread_mutex_unlock(&jobs->lock);
+	if (job && cancelled)
+		job_cancel(job);
+	if (job && start)
+		job_start(job); /* a cancelled one ends without a byte copied */
+	job_unref(job);
+}
+
+void jobs_start(struct jobs *jobs, struct jobs_entry *entry)
+{
+	if (entry->background)
+		start_next(jobs);
+	else
+		start_now(jobs, entry, false);
+}
+
+void jobs_cancel_entry(struct jobs *jobs, struct jobs_entry *entry)
+{
+	start_now(jobs, entry, true);
+}
+
+static void record_locked(struct jobs *jobs, struct jobs_entry *entry,
+			  const struct job_result *result)
+{
+	job_get_progress(entry->job, &entry->last);
+	entry->last.bytes = MAX(entry->last.bytes, result->bytes);
+	entry->last.bytes_total = MAX(entry->last.bytes_total, entry->last.bytes);
+	entry->directories = result->directories;
+	entry->others = result->others;
+	entry->error = result->error;
+	if (result->error == 0)
+		set_state_locked(jobs, entry, JOBS_DONE);
+	else if (result->error == -ECANCELED)
+		set_state_locked(jobs, entry, JOBS_CANCELLED);
+	else
+		set_state_locked(jobs, entry, JOBS_FAILED);
+}
+
+/* Returns one that is to be forgotten, or NULL. */
+static struct jobs_entry *finish_locked(struct jobs *jobs, struct jobs_entry *entry)
+{
+	struct jobs_entry *oldest = NULL;
+
+	TAILQ_REMOVE(&jobs->live, entry, link);
+	jobs->n_live--;
+	TAILQ_INSERT_TAIL(&jobs->finished, entry, link);
+	if (++jobs->n_finished > JOBS_FINISHED_MAX) {
+		oldest = TAILQ_FIRST(&jobs->finished);
+		TAILQ_REMOVE(&jobs->finished, oldest, link);
+		LIST_REMOVE(oldest, bucket_link);
+		jobs->n_finished--;
+	}
+	return oldest;
+}
+
+void jobs_end(struct jobs *jobs, struct jobs_entry *entry, const struct job_result *result)
+{
+	bool failed = result->error != 0 && result->error != -ECANCELED;
+	/* Without memory the error has less to say. */
+	char *path = failed && result->failed_path ? strdup(result->failed_path) : NULL;
+	char *call = failed && result->failed_call ? strdup(result->failed_call) : NULL;
+	TAILQ_HEAD(, jobs_watcher) watchers = TAILQ_HEAD_INITIALIZER(watchers);
+	struct jobs_watcher *watcher;
+	struct jobs_entry *forgotten;
+	struct job *job;
+
+	pthread_mutex_lock(&jobs->lock);
+	entry->failed_path = path;
+	entry->failed_call = call;
+	record_locked(jobs, entry, result);
+	TAILQ_CONCAT(&watchers, &entry->watchers, link);
+	job = TAKE_PTR(entry->job);
+	forgotten = finish_locked(jobs, entry);
+	pthread_mutex_unlock(&jobs->lock);
+	job_unref(job);
+	jobs_unref(forgotten);
+	while ((watcher = TAILQ_FIRST(&watchers))) {
+		TAILQ_REMOVE(&watchers, watcher, link);
+		watcher->ended(watcher);
+	}
+	start_next(jobs);
+}
+
+static struct jobs_entry *find_locked(struct jobs *jobs, uint64_t id)
+{
+	struct jobs_entry *entry;
+
+	LIST_FOREACH(entry, &jobs->buckets[id % BUCKETS], bucket_link)
+		if (entry->id == id)
+			return entry;
+	return NULL;
+}
+
+static bool may_see(const struct jobs_entry *entry, uid_t uid)
+{
+	return uid == 0 || entry->uid == uid;
+}
+
+int jobs_cancel(struct jobs *jobs, uint64_t id, uid_t uid)
+{
+	struct jobs_entry *entry;
+	int r = 0;
+
+	pthread_mutex_lock(&jobs->lock);
+	entry = find_locked(jobs, id);
+	if (!entry)
+		r = -ESRCH;
+	else if (!may_see(entry, uid))
+		r = -EPERM;
+	else if (jobs_state_is_final(entry->state))
+		r = -ESRCH;
+	else
+		jobs_ref(entry);
+	pthread_mutex_unlock(&jobs->lock);
+	if (r < 0)
+		return r;
+	jobs_cancel_entry(jobs, entry);
+	jobs_unref(entry);
+	return 0;
+}
+
+void jobs_stop(struct jobs *jobs)
+{
+	struct jobs_entry *entry;
+
+	do {
+		pthread_mutex_lock(&jobs->lock);
+		jobs->stopping = true;
+		TAILQ_FOREACH(entry, &jobs->live, link)
+			if (entry->state == JOBS_QUEUED)
+				break;
+		if (entry)
+			jobs_ref(entry);
+		pthread_mutex_unlock(&jobs->lock);
+		if (entry)
+			jobs_cancel_entry(jobs, entry);
+		jobs_unref(entry);
+	} while (entry);
+}
+
+struct jobs_entry *jobs_find(struct jobs *jobs, uint64_t id, uid_t uid)
+{
+	struct jobs_entry *entry;
+
+	pthread_mutex_lock(&jobs->lock);
+	entry = find_locked(jobs, id);
+	if (entry)
+		entry = may_see(entry, uid) ? jobs_ref(entry) : NULL;
+	pthread_mutex_unlock(&jobs->lock);
+	return entry;
+}
+
+static int higher_first(const void *a, const void *b)
+{
+	const struct jobs_entry *left = *(struct jobs_entry *const *)a;
+	const struct jobs_entry *right = *(struct jobs_entry *const *)b;
+
+	return left->id < right->id ? 1 : left->id > right->id ? -1 : 0;
+}
+
+int jobs_list(struct jobs *jobs, uid_t uid, uint64_t before, struct jobs_entry ***ret,
+	      size_t *ret_n)
+{
+	struct jobs_entry **list = calloc(JOBS_LIVE_MAX + JOBS_FINISHED_MAX, sizeof(*list));
+	struct jobs_entry *entry;
+	size_t n = 0;
+
+	if (!list)
+		return -ENOMEM;
+	pthread_mutex_lock(&jobs->lock);
+	TAILQ_FOREACH_REVERSE(entry, &jobs->live, entry_list, link)
+		if (may_see(entry, uid) && (before == 0 || entry->id < before))
+			list[n++] = jobs_ref(entry);
+	TAILQ_FOREACH_REVERSE(entry, &jobs->finished, entry_list, link)
+		if (may_see(entry, uid) && (before == 0 || entry->id < before))
+			list[n++] = jobs_ref(entry);
+	pthread_mutex_unlock(&jobs->lock);
+	if (before != 0 && n > 0)
+		qsort(list, n, sizeof(*list), higher_first);
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+void jobs_list_free(struct jobs_entry **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		jobs_unref(list[i]);
+	free(list);
+}
+
+static double smooth(double before, uint64_t done, uint64_t ms)
+{
+	double now = (double)done * 1000 / (double)ms;
+
+	return before > 0 ? before + WEIGHT_OF_LATE * (now - before) : now;
+}
+
+static void sample_locked(struct jobs_entry *entry, const struct job_progress *progress,
+			  uint64_t now)
+{
+	uint64_t ms = now - entry->sample.at_ms;
+
+	if (ms < SAMPLE_MS)
+		return;
+	entry->sample.bytes_rate =
+		smooth(entry->sample.bytes_rate, progress->bytes - entry->sample.bytes, ms);
+	entry->sample.files_rate =
+		smooth(entry->sample.files_rate, progress->files - entry->sample.files, ms);
+	entry->sample.at_ms = now;
+	entry->sample.bytes = progress->bytes;
+	entry->sample.files = progress->files;
+}
+
+/* What takes longer, the bytes or the files. */
+static int64_t eta(const struct jobs_entry *entry, const struct job_progress *progress)
+{
+	double bytes_left = (double)(progress->bytes_total - progress->bytes);
+	double files_left = (double)(progress->files_total - progress->files);
+	double bytes_rate = entry->sample.bytes_rate, files_rate = entry->sample.files_rate;
+	double seconds = 0;
+
+	if (!progress->totals_known || (bytes_rate <= 0 && files_rate <= 0))
+		return -1;
+	if (bytes_rate > 0)
+		seconds = bytes_left / bytes_rate;
+	if (files_rate > 0)
+		seconds = MAX(seconds, files_left / files_rate);
+	return seconds < 1e9 ? (int64_t)(seconds * 1000) : -1;
+}
+
+/* True: somebody should count what there is to do. */
+static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
+{
+	struct job_progress progress = entry->last;
+	uint64_t now = waiting_now_ms();
+	bool final = jobs_state_is_final(entry->state);
+
+	if (entry->job)
+		job_get_progress(entry->job, &progress);
+	*ret = (struct jobs_view){
+		.id = entry->id,
+		.uid = entry->uid,
+		.state = entry->state,
+		.background = entry->background,
+		.source = entry->source,
+		.destination = entry->destination,
+		.tag = entry->tag,
+		.bytes = progress.bytes,
+		.bytes_total = progress.bytes_total,
+		.files = progress.files,
+		.files_total = progress.files_total,
+		.directories = entry->directories,
+		.others = entry->others,
+		.totals_known = progress.totals_known,
+		.eta_ms = final ? 0 : -1,
+		.submitted_ms = entry->submitted_ms,
+		.error = entry->error,
+		.failed_path = entry->failed_path,
+		.failed_call = entry->failed_call,
+	};
+	if (entry->state == JOBS_QUEUED)
+		return false;
+	ret->elapsed_ms = (final ? entry->ended_ms : now) - entry->started_ms;
+	if (!final) {
+		sample_locked(entry, &progress, now);
+		ret->rate = (uint64_t)entry->sample.bytes_rate;
+		ret->eta_ms = eta(entry, &progress);
+	}
+	if (ret->rate == 0)
+		ret->rate = progress.bytes * 1000 / MAX(ret->elapsed_ms, UINT64_C(1));
+	return entry->state == JOBS_RUNNING && !progress.totals_known &&
+	       ret->elapsed_ms >= COUNT_AFTER_MS;
+}
+
+void jobs_look(struct jobs *jobs, struct jobs_entry *entry, struct jobs_view *ret)
+{
+	struct job *job = NULL;
+
+	pthread_mutex_lock(&jobs->lock);
+	if (look_locked(entry, ret))
+		job = job_ref(entry->job);
+	pthread_mutex_unlock(&jobs->lock);
+	if (job)
+		job_want_totals(job);
+	job_unref(job);
+}
+
+bool jobs_watch(struct jobs *jobs, struct jobs_entry *entry, struct jobs_watcher *watcher)
+{
+	bool lives;
+
+	pthread_mutex_lock(&jobs->lock);
+	lives = !jobs_state_is_final(entry->state);
+	if (lives)
+		TAILQ_INSERT_TAIL(&entry->watchers, watcher, link);
+	pthread_mutex_unlock(&jobs->lock);
+	return lives;
+}
+
+bool jobs_unwatch(struct jobs *jobs, struct jobs_entry *entry, struct jobs_watcher *watcher)
+{
+	struct jobs_watcher *other;
+
+	pthread_mutex_lock(&jobs->lock);
+	TAILQ_FOREACH(other, &entry->watchers, link)
+		if (other == watcher)
+			break;
+	if (other)
+		TAILQ_REMOVE(&entry->watchers, watcher, link);
+	pthread_mutex_unlock(&jobs->lock);
+	return other != NULL;
+}
