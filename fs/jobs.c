@@ -190,7 +190,7 @@ int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry 
 	if (jobs->stopping) {
 		r = -ESHUTDOWN;
 	} else if (jobs->n_live >= jobs->live_max) {
-		r = -EAGAIN;
+		r = -EBUSY; /* not EAGAIN, of which the kernel's setxattr(2) makes EOPNOTSUPP */
 	} else {
 		entry->id = ++jobs->last_id;
 		jobs->n_live++;

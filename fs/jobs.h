@@ -59,7 +59,7 @@ struct jobs_spec {
 };
 
 /**
- * Gives the job a number, and the caller a reference to its entry. -EAGAIN: there are too many;
+ * Gives the job a number, and the caller a reference to its entry. -EBUSY: there are too many;
  * -ESHUTDOWN; -ENOMEM.
  */
 int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry **ret);

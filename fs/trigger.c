@@ -386,7 +386,7 @@ static int add_job(struct reading *reading, struct trigger *trigger)
 		return r;
 	r = jobs_add(session->jobs, &listed, &trigger->entry);
 	job_unref(listed.job); /* the table has one */
-	return r == -EAGAIN ? refuse(reading, r, "too many jobs are waiting") : r;
+	return r == -EBUSY ? refuse(reading, r, "too many jobs are waiting") : r;
 }
 
 /* An entry of the ring that many others wait for is not to be kept: EINPROGRESS at once. */
