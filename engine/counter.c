@@ -86,7 +86,8 @@ int counter_push(struct counter *counter, struct job *job)
 	pthread_mutex_lock(&counter->lock);
 	r = counter->has_thread ? 0 : start_locked(counter);
 	if (r == 0) {
-		TAILQ_INSERT_TAIL(&counter->queue, job_ref(job), counter_link);
+		job_ref(job);
+		TAILQ_INSERT_TAIL(&counter->queue, job, counter_link);
 		pthread_cond_signal(&counter->work);
 	}
 	pthread_mutex_unlock(&counter->lock);
