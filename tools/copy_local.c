@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy_local.c - the copy engine in this process.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "arsync/base.h"
+#include "copy.h"
+#include "text.h"
+
+struct local {
+	struct copy_running running;
+	const struct copy_task *task;
+	struct job *job;
+	uint64_t started_ms;
+	/* Written by the job's end, before it writes to the eventfd. */
+	struct job_result result;
+	char failed_path[PATH_MAX];
+	char failed_call[64];
+};
+
+static void local_free(struct local *local)
+{
+	close_keep_errno(local->running.event_fd);
+	job_unref(local->job);
+	free(local);
+}
+
+/* job_done_fn */
+static void job_done(struct job *job, const struct job_result *result, void *userdata)
+{
+	struct local *local = userdata;
+	const uint64_t one = 1;
+
+	(void)job;
+	local->result = *result;
+	(void)snprintf(local->failed_path, sizeof(local->failed_path), "%s",
+		       result->failed_path); /* may be cut */
+	(void)snprintf(local->failed_call, sizeof(local->failed_call), "%s", result->failed_call);
+	/* Cannot fail: the counter is 0. */
+	(void)RETRY_EINTR(write(local->running.event_fd, &one, sizeof(one)));
+}
+
+static int start(const struct copy_task *task, void *context, struct copy_running **ret)
+{
+	_cleanup_close_ int src_fd = open(task->source, O_PATH | O_CLOEXEC);
+	_cleanup_close_ int parent_fd = -1;
+	struct local *local;
+	struct tree_spec spec;
+	int r;
+
+	if (src_fd < 0)
+		return negative_errno();
+	parent_fd = open(task->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (parent_fd < 0)
+		return negative_errno();
+	local = calloc(1, sizeof(*local));
+	if (!local)
+		return -ENOMEM;
+	local->running.method = &copy_local;
+	local->task = task;
+	local->started_ms = progress_now_ms();
+	local->running.event_fd = eventfd(0, EFD_CLOEXEC);
+	spec = (struct tree_spec){
+		.src_fd = src_fd,
+		.dst_parent_fd = parent_fd,
+		.dst_name = task->name,
+		.done = job_done,
+		.userdata = local,
+	};
+	r = local->running.event_fd < 0 ? negative_errno() :
+					  engine_copy_tree(context, &spec, &local->job);
+	if (r < 0) {
+		local_free(local);
+		return r;
+	}
+	job_start(local->job);
+	*ret = &local->running;
+	return 0;
+}
+
+static void look(struct copy_running *running, struct progress_state *ret)
+{
+	struct local *local = CONTAINER_OF(running, struct local, running);
+	struct job_progress progress;
+
+	job_want_totals(local->job);
+	job_get_progress(local->job, &progress);
+	*ret = (struct progress_state){
+		.bytes = progress.bytes,
+		.bytes_total = progress.bytes_total,
+		.files = progress.files,
+		.files_total = progress.files_total,
+		.totals_known = progress.totals_known,
+	};
+}
+
+static void cancel(struct copy_running *running)
+{
+	job_cancel(CONTAINER_OF(running, struct local, running)->job);
+}
+
+static const char *state_name(int error)
+{
+	if (error == 0)
+		return "done";
+	return error == -ECANCELED ? "cancelled" : "failed";
+}
+
+static json_object *ways_to_json(const struct job_result *result)
+{
+	json_object *object = json_object_new_object();
+
+	for (int way = 0; way < COPY_WAY_COUNT; way++)
+		if (result->bytes_by_way[way] > 0)
+			json_object_object_add(object, copy_way_name((enum copy_way)way),
+					       json_object_new_uint64(result->bytes_by_way[way]));
+	return object;
+}
+
+static json_object *error_to_json(const struct local *local)
+{
+	json_object *object = json_object_new_object();
+	const char *name = strerrorname_np(-local->result.error);
+
+	text_add_path(object, "path", local->failed_path);
+	json_object_object_add(object, "operation", json_object_new_string(local->failed_call));
+	json_object_object_add(object, "errno", json_object_new_string(name ? name : "unknown"));
+	json_object_object_add(object, "message",
+			       json_object_new_string(strerror(-local->result.error)));
+	return object;
+}
+
+/* With three digits behind the point. */
+static json_object *seconds(uint64_t ms)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%.3f", (double)ms / 1000); /* fits */
+	return json_object_new_double_s((double)ms / 1000, text);
+}
+
+/* As a mount tells it, with how it was copied besides. */
+static json_object *to_json(const struct local *local)
+{
+	const struct job_result *result = &local->result;
+	uint64_t ms = MAX(progress_now_ms() - local->started_ms, UINT64_C(1));
+	json_object *object = json_object_new_object();
+	json_object *errors = json_object_new_array();
+
+	json_object_object_add(object, "state", json_object_new_string(state_name(result->error)));
+	text_add_path(object, "source", local->task->source);
+	text_add_path(object, "destination", local->task->shown);
+	json_object_object_add(object, "files", json_object_new_uint64(result->files));
+	json_object_object_add(object, "directories", json_object_new_uint64(result->directories));
+	json_object_object_add(object, "others", json_object_new_uint64(result->others));
+	json_object_object_add(object, "bytes", json_object_new_uint64(result->bytes));
+	json_object_object_add(object, "ways", ways_to_json(result));
+	json_object_object_add(object, "rate", json_object_new_uint64(result->bytes * 1000 / ms));
+	json_object_object_add(object, "elapsed", seconds(ms));
+	if (result->error != 0 && result->error != -ECANCELED)
+		json_object_array_add(errors, error_to_json(local));
+	json_object_object_add(object, "errors", errors);
+	return object;
+}
+
+static void end(struct copy_running *running, struct copy_outcome *ret)
+{
+	struct local *local = CONTAINER_OF(running, struct local, running);
+
+	*ret = (struct copy_outcome){ .error = local->result.error, .job = to_json(local) };
+	(void)snprintf(ret->failed, sizeof(ret->failed), "%s%s%.4000s", local->failed_call,
+		       *local->failed_path ? " " : "", local->failed_path); /* may be cut */
+	local_free(local);
+}
+
+const struct copy_method copy_local = {
+	.start = start,
+	.look = look,
+	.cancel = cancel,
+	.end = end,
+	.leave = NULL,
+};
