@@ -44,7 +44,7 @@ check_equal "no jobs yet" "[]" "$(get jobs)"
 check "submit" set_attribute submit copy tree
 id=$(last_id)
 check_equal "its number" 1 "$id"
-check_equal "it ends well" done "$(wait_for "$id")"
+check_equal "it ends well" "done" "$(wait_for "$id")"
 check "the copy is there at once" test -e copy/a/file0
 check_same_tree "submit: the copy" "$BACKING/tree" "$BACKING/copy"
 check_equal "source and destination" "tree copy" \
@@ -59,10 +59,10 @@ check_equal "in the background" "True" "$(field 1 background)"
 check "copy is a job, too" set_attribute copy copy2 tree
 check_equal "copy: done" "done False" "$(get job.2 | json "j['state'], j['background']" | tr -d "(),'")"
 check "into an existing directory" set_attribute submit into/ tree
-check_equal "into: done" done "$(wait_for 3)"
+check_equal "into: done" "done" "$(wait_for 3)"
 check_same_tree "into: the copy" "$BACKING/tree" "$BACKING/into/tree"
 check "a file" set_attribute submit file tree/big
-check_equal "a file: done" done "$(wait_for 4)"
+check_equal "a file: done" "done" "$(wait_for 4)"
 check "a file: the copy" cmp tree/big file
 check "a tag" set_attribute submit $'tagged\ntag=my-tag.1' tree/big
 check_equal "a tag: in the JSON" my-tag.1 "$(field 5 tag)"
@@ -78,7 +78,7 @@ check "copy_from" set_attribute copy_from tree dest
 check_same_tree "copy_from: the copy" "$BACKING/tree" "$BACKING/dest/tree"
 check "copy_from: seen through the mount" test -e dest/tree/big
 check "submit_from with a name" set_attribute submit_from $'tree\nname=other' dest
-check_equal "submit_from: done" done "$(wait_for "$(last_id)")"
+check_equal "submit_from: done" "done" "$(wait_for "$(last_id)")"
 check_same_tree "submit_from: the copy" "$BACKING/tree" "$BACKING/dest/other"
 check_equal "submit_from: destination" dest/other "$(field "$(last_id)" destination)"
 check "an absolute source" set_attribute copy_from "$MNT/tree/a"$'\nname=abs' dest
@@ -286,7 +286,7 @@ started=$(now_ms)
 kill -INT "$pid"
 wait "$pid" 2>/dev/null
 check "Ctrl-C ends a long poll" between 0 $(($(now_ms) - started)) 600
-check_equal "and not the job" done "$(wait_for "$id")"
+check_equal "and not the job" "done" "$(wait_for "$id")"
 rm -r slow.copy
 
 # --- two users ----------------------------------------------------------------------------------------
@@ -328,15 +328,15 @@ check_fails "nor by waiting" "No such attribute" \
 	as_other getfattr --absolute-names --only-values -n "user.arsync.wait.$users_id" "$MNT"
 check_equal "root sees all" "True" "$(get jobs | json "{0, 4321} <= {x['uid'] for x in j}")"
 
+id=$(($(last_id) + 1)) # asked for before: then the job needs to run only for a moment
 as_user setfattr -n user.arsync.submit_from -v slow home/dest
-id=$(last_id)
-check_equal "a user's job" 4321 "$(field "$id" uid)"
 check_fails "others cannot cancel it" "Operation not permitted" \
 	as_other setfattr -n user.arsync.cancel -v "$id" theirs
 check "its user can" as_user setfattr -n user.arsync.cancel -v "$id" home
+check_equal "it was a user's job" 4321 "$(field "$id" uid)"
 check_equal "it is cancelled" cancelled "$(wait_for "$id")"
+id=$((id + 1))
 as_user setfattr -n user.arsync.submit_from -v slow home/dest
-id=$(last_id)
 check "root can, too" set_attribute cancel "$id" .
 check_equal "it is cancelled, too" cancelled "$(wait_for "$id")"
 check "nothing is left of cancelled jobs" nothing_left "$BACKING"
