@@ -5,6 +5,7 @@
 set -euo pipefail
 
 meson=$1 build=$2
+command -v "$meson" >/dev/null || { echo "SKIP: no $meson in the PATH" && exit 77; }
 root=$(mktemp -d "${TMPDIR:-/tmp}/arsyncfs-install.XXXXXX")
 trap 'rm -rf "$root"' EXIT
 fail() {
@@ -67,7 +68,7 @@ complete_words() {
 [[ $(complete_words arsync copy --refl) == "--reflink= " ]] || fail "bash: an option"
 [[ $(complete_words arsync copy --reflink = a) == "auto always " ]] || fail "bash: a value"
 [[ $(complete_words arsync copy --reflink =) == "auto always never " ]] || fail "bash: values"
-[[ $(cd "$root" && : >operand && complete_words arsync copy op) == "operand " ]] || fail "bash: a file"
+[[ $(cd "$root" && : >operand && complete_words arsync copy oper) == "operand " ]] || fail "bash: a file"
 [[ $(complete_words arsyncfs --cache = n) == "never " ]] || fail "bash: arsyncfs"
 ! command -v zsh >/dev/null || zsh -n "$zsh" || fail "zsh: syntax"
 ! command -v fish >/dev/null || fish --no-execute "$fish" || fail "fish: syntax"
