@@ -56,7 +56,7 @@ struct jobs_entry {
 struct jobs {
 	/* Set once. */
 	unsigned live_max;
-	/* Under the lock. Below it: waiting::lock, and nothing else. */
+	/* Under the lock: a leaf. */
 	pthread_mutex_t lock;
 	uint64_t last_id;
 	unsigned n_live;

@@ -57,7 +57,7 @@ struct trigger {
 	struct job_result result; /* without what is valid during done() only */
 	/* Atomic. */
 	atomic_uint refs;
-	atomic_bool armed; /* on the list: it may be cancelled */
+	atomic_bool armed; /* started: it may be cancelled */
 	atomic_bool interrupted;
 	atomic_bool copied; /* the copy is there; the kernel is being told */
 };
@@ -413,10 +413,13 @@ static void start(struct session *session, fuse_req_t req, struct trigger *trigg
 	fuse_req_interrupt_func(req, interrupted, trigger);
 	trigger_ref(trigger); /* the list's */
 	waiting_add(session->waiting, &trigger->answer, answer_within_ms(session));
+	waiting_add(session->waiting, &trigger->answer,
+		    wait > 0 ? (uint64_t)wait * 1000 : WAITING_FOREVER);
+	jobs_start(session->jobs, trigger->entry);
+	/* Not before: the callback, which holds the request's lock, must start nothing. */
 	atomic_store(&trigger->armed, true);
 	if (atomic_load(&trigger->interrupted))
 		cancel(trigger);
-	jobs_start(session->jobs, trigger->entry);
 	trigger_unref(trigger);
 }
 

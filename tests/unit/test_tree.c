@@ -16,6 +16,936 @@
 #include <unistd.h>
 
 #include "tree_fixture.h"
+#include "harness.h"
+#include "job.h"
+
+#include "arsync/base.h"
+#include "getdents.h"
+#include "staging.h"
+#include "tree.h"
+
+#define B TEST_BLOCK
+#define LARGE (32 * MIB) /* to be caught in the middle */
+#define RUNS_MAX 64
+#define PATHS_MAX 4096 /* of this file's paths */
+
+/* Somebody who is not root, with a further group. */
+#define USER 1234
+#define USER_GROUP 4321
+
+#define ACL_ACCESS "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
+
+/* --- faults ----------------------------------------------------------------------------------- */
+
+/* What fails or is disturbed; set by the main thread, read by workers, all atomic. */
+static struct {
+	bool disturb;	     /* threads wait after giving up a lock, now and then */
+	unsigned link_every; /* the how-manieth linkat() fails with EMLINK; 0: none */
+	unsigned links;
+	int rename_error; /* of renameat2() */
+	int syncfs_error;
+	int fsync_error;
+	unsigned syncs; /* syncfs() that were called */
+} faults;
+
+static int fault(const int *error)
+{
+	return __atomic_load_n(error, __ATOMIC_RELAXED);
+}
+
+static void set_fault(int *error, int value)
+{
+	__atomic_store_n(error, value, __ATOMIC_RELAXED);
+}
+
+static void reset_faults(void)
+{
+	__atomic_store_n(&faults.disturb, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&faults.link_every, 0, __ATOMIC_RELAXED);
+	set_fault(&faults.rename_error, 0);
+	set_fault(&faults.syncfs_error, 0);
+	set_fault(&faults.fsync_error, 0);
+	__atomic_store_n(&faults.syncs, 0, __ATOMIC_RELAXED);
+}
+
+int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __real_syncfs(int fd);
+int __wrap_syncfs(int fd);
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	static __thread uint32_t random = 1;
+	const struct timespec moment = { 0, 20000 };
+	int r = __real_pthread_mutex_unlock(mutex);
+
+	if (!__atomic_load_n(&faults.disturb, __ATOMIC_RELAXED))
+		return r;
+	random = random * 1664525 + 1013904223 + (uint32_t)(uintptr_t)mutex;
+	if (random >> 30 == 0)
+		sched_yield();
+	else if (random >> 28 == 5)
+		(void)nanosleep(&moment, NULL); /* a shorter sleep is as good */
+	return r;
+}
+
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	unsigned every = __atomic_load_n(&faults.link_every, __ATOMIC_RELAXED);
+
+	if (every > 0 && __atomic_add_fetch(&faults.links, 1, __ATOMIC_RELAXED) % every == 0) {
+		errno = EMLINK;
+		return -1;
+	}
+	return __real_linkat(from_fd, from, to_fd, to, flags);
+}
+
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	if (fault(&faults.rename_error) == 0)
+		return __real_renameat2(from_fd, from, to_fd, to, flags);
+	errno = fault(&faults.rename_error);
+	return -1;
+}
+
+int __wrap_syncfs(int fd)
+{
+	__atomic_add_fetch(&faults.syncs, 1, __ATOMIC_RELAXED);
+	if (fault(&faults.syncfs_error) == 0)
+		return __real_syncfs(fd);
+	errno = fault(&faults.syncfs_error);
+	return -1;
+}
+
+int __wrap_fsync(int fd)
+{
+	if (fault(&faults.fsync_error) == 0)
+		return __real_fsync(fd);
+	errno = fault(&faults.fsync_error);
+	return -1;
+}
+
+/* --- snapshots -------------------------------------------------------------------------------- */
+
+struct item {
+	char *path; /* "" is the root */
+	struct stat st;
+	uint64_t content; /* a hash: of a file's bytes, or of a symbolic link's target */
+	uint64_t xattrs;  /* a hash, whatever their order; without security.* */
+	size_t same;	  /* the first item that is the same inode */
+	size_t names;	  /* how many are */
+};
+
+struct snapshot {
+	struct item *items; /* ordered by path */
+	size_t n;
+	size_t room;
+	bool of_source;
+};
+
+static void snapshot_clear(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		free(s->items[i].path);
+	free(s->items);
+	*s = (struct snapshot){ 0 };
+}
+
+static uint64_t mix(uint64_t hash, const void *data, size_t size)
+{
+	const uint8_t *bytes = data;
+	uint64_t word;
+
+	hash ^= size;
+	while (size > 0) {
+		size_t n = MIN(size, sizeof(word));
+
+		word = 0;
+		memcpy(&word, bytes, n);
+		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 29;
+		bytes += n;
+		size -= n;
+	}
+	return hash;
+}
+
+static int hash_xattrs(int at, const char *name, uint64_t *ret)
+{
+	char path[PATH_MAX], list[4096], value[4096];
+	uint64_t sum = 0;
+	ssize_t size, n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", at, name); /* fits */
+	size = llistxattr(path, list, sizeof(list));
+	if (size < 0)
+		return errno == EOPNOTSUPP ? 0 : negative_errno();
+	for (const char *x = list; x < list + size; x += strlen(x) + 1) {
+		if (strncmp(x, "security.", 9) == 0)
+			continue;
+		n = lgetxattr(path, x, value, sizeof(value));
+		if (n < 0)
+			return negative_errno();
+		sum += mix(mix(1, x, strlen(x)), value, (size_t)n);
+	}
+	*ret = sum;
+	return 0;
+}
+
+static int hash_file(int at, const char *name, uint64_t *ret)
+{
+	static uint8_t buffer[64 * 1024]; /* the main thread's */
+	_cleanup_close_ int fd =
+		openat(at, name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
+	uint64_t hash = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return negative_errno();
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+		hash = mix(hash, buffer, (size_t)n);
+	*ret = hash;
+	return n < 0 ? negative_errno() : 0;
+}
+
+static int hash_target(int at, const char *name, uint64_t *ret)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(at, name, target, sizeof(target));
+
+	if (n < 0)
+		return negative_errno();
+	*ret = mix(0, target, (size_t)n);
+	return 0;
+}
+
+static int hash_content(struct snapshot *s, struct item *item, int at, const char *name)
+{
+	const struct item *other = s->items;
+	int r = 0;
+
+	/* What has many names is read once. */
+	for (; item->st.st_nlink > 1 && other < s->items + s->n; other++) {
+		if (other->st.st_ino != item->st.st_ino || other->st.st_dev != item->st.st_dev)
+			continue;
+		item->content = other->content;
+		item->st = other->st; /* as it was before it was read */
+		return 0;
+	}
+	if (S_ISREG(item->st.st_mode))
+		return hash_file(at, name, &item->content);
+	if (!S_ISLNK(item->st.st_mode))
+		return 0;
+	r = hash_target(at, name, &item->content);
+	/* There is no reading a link without its access time: what the copy will find. */
+	if (r == 0 && s->of_source)
+		r = fstatat(at, name, &item->st, AT_SYMLINK_NOFOLLOW) < 0 ? negative_errno() : 0;
+	return r;
+}
+
+/* Takes ownership of @path. */
+static int add_item(struct snapshot *s, char *path, int at, const char *name)
+{
+	struct item item = { .path = path };
+	struct item *items = s->items;
+	int r = 0;
+
+	if (s->n == s->room) {
+		items = reallocarray(items, 2 * s->room + 16, sizeof(*items));
+		if (!items) {
+			free(path);
+			return -ENOMEM;
+		}
+		s->items = items;
+		s->room = 2 * s->room + 16;
+	}
+	if (fstatat(at, name, &item.st, AT_SYMLINK_NOFOLLOW) < 0)
+		r = negative_errno();
+	if (r == 0)
+		r = hash_content(s, &item, at, name);
+	if (r == 0)
+		r = hash_xattrs(at, name, &item.xattrs);
+	s->items[s->n++] = item;
+	return r;
+}
+
+static void close_dir(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir); /* only read */
+}
+
+static int open_dir(int at, const char *name, DIR **ret)
+{
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC);
+
+	*ret = fd < 0 ? NULL : fdopendir(fd);
+	return *ret ? 0 : negative_errno(); /* fdopendir() fails for want of memory only */
+}
+
+static bool is_dots(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Recursive: the trees are our own. */
+static int take(struct snapshot *s, int at, const char *name, const char *path)
+{
+	char *copy = strdup(path), *below;
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+	int r = copy ? add_item(s, copy, at, name) : -ENOMEM;
+
+	if (r < 0 || !S_ISDIR(s->items[s->n - 1].st.st_mode))
+		return r;
+	r = open_dir(at, name, &dir);
+	while (r == 0 && (entry = readdir(dir))) {
+		if (is_dots(entry->d_name))
+			continue;
+		if (asprintf(&below, "%s/%s", path, entry->d_name) < 0)
+			return -ENOMEM;
+		r = take(s, dirfd(dir), entry->d_name, below);
+		free(below);
+	}
+	return r;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct item *)a)->path, ((const struct item *)b)->path);
+}
+
+static void find_links(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct item *item = &s->items[i], *first = item;
+
+		if (item->st.st_nlink > 1 && !S_ISDIR(item->st.st_mode))
+			for (first = s->items; first->st.st_ino != item->st.st_ino ||
+					       first->st.st_dev != item->st.st_dev;)
+				first++;
+		item->same = (size_t)(first - s->items);
+		first->names++;
+	}
+}
+
+static void take_snapshot(struct snapshot *s, int at, const char *path, bool of_source)
+{
+	int r;
+
+	snapshot_clear(s);
+	s->of_source = of_source;
+	r = take(s, at, path, "");
+	if (r < 0)
+		fail_msg("%s%s cannot be read: %s", path, s->n > 0 ? s->items[s->n - 1].path : "",
+			 strerror(-r));
+	qsort(s->items, s->n, sizeof(*s->items), by_path);
+	find_links(s);
+}
+
+static void check_equal(const char *path, const char *what, uint64_t is, uint64_t should)
+{
+	if (is != should)
+		fail_msg("%s: %s is 0x%llx instead of 0x%llx", path, what, (unsigned long long)is,
+			 (unsigned long long)should);
+}
+
+static void check_times(const char *path, const struct stat *is, const struct stat *should)
+{
+	check_equal(path, "atime", (uint64_t)is->st_atim.tv_sec, (uint64_t)should->st_atim.tv_sec);
+	check_equal(path, "atime's ns", (uint64_t)is->st_atim.tv_nsec,
+		    (uint64_t)should->st_atim.tv_nsec);
+	check_equal(path, "mtime", (uint64_t)is->st_mtim.tv_sec, (uint64_t)should->st_mtim.tv_sec);
+	check_equal(path, "mtime's ns", (uint64_t)is->st_mtim.tv_nsec,
+		    (uint64_t)should->st_mtim.tv_nsec);
+}
+
+static void check_item(const struct item *is, const struct item *should)
+{
+	const char *path = should->path;
+
+	check_equal(path, "type", is->st.st_mode & S_IFMT, should->st.st_mode & S_IFMT);
+	check_equal(path, "mode", is->st.st_mode, should->st.st_mode);
+	check_equal(path, "uid", is->st.st_uid, should->st.st_uid);
+	check_equal(path, "gid", is->st.st_gid, should->st.st_gid);
+	check_equal(path, "device", is->st.st_rdev, should->st.st_rdev);
+	check_equal(path, "content", is->content, should->content);
+	check_equal(path, "xattrs", is->xattrs, should->xattrs);
+	check_equal(path, "first link", is->same, should->same);
+	check_times(path, &is->st, &should->st);
+	if (S_ISDIR(should->st.st_mode))
+		return;
+	check_equal(path, "size", (uint64_t)is->st.st_size, (uint64_t)should->st.st_size);
+}
+
+static void assert_same(const struct snapshot *is, const struct snapshot *should)
+{
+	for (size_t i = 0; i < is->n && i < should->n; i++) {
+		if (strcmp(is->items[i].path, should->items[i].path) != 0)
+			fail_msg("there is %s instead of %s", is->items[i].path,
+				 should->items[i].path);
+		check_item(&is->items[i], &should->items[i]);
+		if (!S_ISDIR(is->items[i].st.st_mode))
+			check_equal(is->items[i].path, "nlink", is->items[i].st.st_nlink,
+				    is->items[is->items[i].same].names);
+	}
+	assert_int_equal(is->n, should->n);
+}
+
+/* What a result should say. */
+struct totals {
+	uint64_t files;
+	uint64_t directories;
+	uint64_t others;
+	uint64_t bytes;
+};
+
+static struct totals totals_of(const struct snapshot *s)
+{
+	struct totals totals = { 0 };
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct item *item = &s->items[i];
+
+		if (S_ISDIR(item->st.st_mode)) {
+			totals.directories++;
+		} else if (S_ISREG(item->st.st_mode) && item->same == i) {
+			totals.files++;
+			totals.bytes += (uint64_t)item->st.st_size;
+		} else {
+			totals.others++;
+		}
+	}
+	return totals;
+}
+
+/* --- the fixture ------------------------------------------------------------------------------ */
+
+struct tree_run {
+	struct run run; /* harness_wait() knows it */
+	char failed_path[PATH_MAX];
+	char failed_call[64];
+};
+
+struct fixture {
+	struct harness *h;
+	struct snapshot src;
+	struct snapshot dst;
+	struct cred *user;
+	struct staging_remover remover;
+	int fd;	     /* open in a helper */
+	pid_t child; /* 0: none */
+	struct rlimit nofile;
+	bool nofile_limited;
+	unsigned seed; /* of the next file */
+	unsigned char seen[8192];
+	char dirs[512][160]; /* of the random tree */
+	char files[64][160];
+	unsigned n_runs;
+	struct tree_run runs[RUNS_MAX];
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	void *harness = *state;
+
+	reset_faults();
+	if (!f)
+		return -1;
+	f->fd = -1;
+	staging_remover_init(&f->remover, -1, NULL);
+	if (harness_setup(&harness) < 0) {
+		free(f);
+		return -1;
+	}
+	f->h = harness;
+	*state = f;
+	return 0;
+}
+
+/* Many entries are made faster where no disk and no journal is involved. */
+static int setup_in_memory(void **state)
+{
+	const char *old = getenv("TMPDIR");
+	char *saved = old ? strdup(old) : NULL;
+	int r;
+
+	if (access("/dev/shm", W_OK) < 0 || (old && !saved)) {
+		free(saved);
+		return setup(state);
+	}
+	(void)setenv("TMPDIR", "/dev/shm", 1); /* for want of memory it is on the disk */
+	r = setup(state);
+	if (saved)
+		(void)setenv("TMPDIR", saved, 1);
+	else
+		(void)unsetenv("TMPDIR");
+	free(saved);
+	return r;
+}
+
+/* For those who are not root: nftw() cannot remove what is in a closed directory. */
+static void open_up(int at, const char *name)
+{
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+
+	if (fchmodat(at, name, 0700, 0) < 0 || open_dir(at, name, &dir) < 0)
+		return; /* then it is left behind, and said so */
+	while ((entry = readdir(dir)))
+		if (!is_dots(entry->d_name) && entry->d_type == DT_DIR)
+			open_up(dirfd(dir), entry->d_name);
+}
+
+static void unmount_small(struct fixture *f)
+{
+	char path[sizeof(f->h->dir.path) + 8];
+
+	/* It may not be mounted; lazily, for a hung engine may still hold files. */
+	(void)snprintf(path, sizeof(path), "%s/small", f->h->dir.path);
+	(void)umount2(path, MNT_DETACH);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	void *harness = f->h;
+	bool hung = f->h->hung;
+
+	if (f->nofile_limited)
+		(void)setrlimit(RLIMIT_NOFILE, &f->nofile);
+	if (f->child > 0) {
+		(void)kill(f->child, SIGKILL); /* a child of ours, not waited for yet */
+		(void)waitpid(f->child, NULL, 0);
+	}
+	reset_faults();
+	close_keep_errno(f->fd);
+	harness_engine_free(f->h);
+	unmount_small(f);
+	if (geteuid() != 0)
+		open_up(f->h->dir.fd, ".");
+	snapshot_clear(&f->src);
+	snapshot_clear(&f->dst);
+	staging_remover_destroy(&f->remover);
+	(void)harness_teardown(&harness);
+	if (hung)
+		return 0;
+	for (unsigned i = 0; i < f->n_runs; i++) {
+		job_unref(f->runs[i].run.job);
+		sem_destroy(&f->runs[i].run.ended);
+	}
+	cred_unref(f->user);
+	free(f);
+	return 0;
+}
+
+/* The fixture; skips the test where its io method is not to be had. */
+static struct fixture *fixture_of(void **state)
+{
+	struct fixture *f = *state;
+	void *harness = f->h;
+
+	(void)harness_of(&harness);
+	return f;
+}
+
+static void need_root(const char *what)
+{
+	if (geteuid() == 0)
+		return;
+	print_message("only root can %s\n", what);
+	skip();
+}
+
+/* --- building sources ------------------------------------------------------------------------- */
+
+static int root_of(const struct fixture *f)
+{
+	return f->h->dir.fd;
+}
+
+static void make_dir(struct fixture *f, const char *path)
+{
+	assert_int_equal(mkdirat(root_of(f), path, 0755), 0);
+}
+
+/* Of @size bytes, of which none is like another file's. */
+static void make_file(struct fixture *f, const char *path, uint64_t size)
+{
+	f->fd = openat(root_of(f), path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (f->fd < 0)
+		fail_msg("%s cannot be made: %s", path, strerror(errno));
+	test_write_pattern(f->fd, 0, size, f->seed++);
+	assert_int_equal(close(TAKE_FD(f->fd)), 0);
+}
+
+/* Data where c is 'd', a hole where it is '.'; 256 KiB each. */
+static void make_sparse(struct fixture *f, const char *path, const char *layout)
+{
+	const uint64_t piece = 256 * KIB;
+
+	f->fd = openat(root_of(f), path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	assert_true(f->fd >= 0);
+	assert_int_equal(ftruncate(f->fd, (off_t)(strlen(layout) * piece)), 0);
+	for (size_t i = 0; layout[i]; i++)
+		if (layout[i] != '.')
+			test_write_pattern(f->fd, i * piece, piece, f->seed++);
+	assert_int_equal(close(TAKE_FD(f->fd)), 0);
+}
+
+static void make_link(struct fixture *f, const char *from, const char *to)
+{
+	if (linkat(root_of(f), from, root_of(f), to, 0) < 0)
+		fail_msg("%s cannot be linked to %s: %s", to, from, strerror(errno));
+}
+
+static void make_symlink(struct fixture *f, const char *target, const char *path)
+{
+	assert_int_equal(symlinkat(target, root_of(f), path), 0);
+}
+
+static void set_mode(struct fixture *f, const char *path, mode_t mode)
+{
+	assert_int_equal(fchmodat(root_of(f), path, mode, 0), 0);
+}
+
+static void set_owner(struct fixture *f, const char *path, uid_t uid, gid_t gid)
+{
+	assert_int_equal(fchownat(root_of(f), path, uid, gid, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+/* False: this file system has none of the kind. */
+static bool set_xattr(struct fixture *f, const char *path, const char *name, const void *value,
+		      size_t size)
+{
+	char full[PATHS_MAX];
+
+	(void)snprintf(full, sizeof(full), "/proc/self/fd/%d/%s", root_of(f), path);
+	if (lsetxattr(full, name, value, size, 0) == 0)
+		return true;
+	if (errno != EOPNOTSUPP)
+		fail_msg("%s of %s cannot be set: %s", name, path, strerror(errno));
+	return false;
+}
+
+/* linux/posix_acl_xattr.h */
+struct acl_entry {
+	uint16_t tag;
+	uint16_t perm;
+	uint32_t id;
+};
+
+struct acl {
+	uint32_t version;
+	struct acl_entry entries[6];
+};
+
+static bool set_acl(struct fixture *f, const char *path, const char *name)
+{
+	const struct acl acl = { 2,
+				 { { 0x01, 7, UINT32_MAX },	/* user:: */
+				   { 0x02, 6, 2001 },		/* user:2001: */
+				   { 0x04, 5, UINT32_MAX },	/* group:: */
+				   { 0x08, 7, 2002 },		/* group:2002: */
+				   { 0x10, 7, UINT32_MAX },	/* mask:: */
+				   { 0x20, 5, UINT32_MAX } } }; /* other:: */
+
+	return set_xattr(f, path, name, &acl, sizeof(acl));
+}
+
+/* Times that are nobody else's, deepest first. */
+static int stamp(int at, const char *name, unsigned *count)
+{
+	struct timespec times[2];
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_dir(at, name, &dir);
+
+	if (r < 0 && r != -ENOTDIR && r != -ELOOP)
+		return r;
+	while (dir && (entry = readdir(dir))) {
+		r = is_dots(entry->d_name) ? 0 : stamp(dirfd(dir), entry->d_name, count);
+		if (r < 0)
+			return r;
+	}
+	++*count;
+	times[0] = (struct timespec){ 1000000000 + *count * 1001L, *count * 7919001L % 1000000000 };
+	times[1] = (struct timespec){ 900000000 + *count * 2003L,
+				      999999999 - *count * 7919L % 1000000000 };
+	return utimensat(at, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? negative_errno() : 0;
+}
+
+static void stamp_all(struct fixture *f, const char *path)
+{
+	unsigned count = 0;
+
+	assert_int_equal(stamp(root_of(f), path, &count), 0);
+}
+
+/* Everything below @path, and it, to a user. */
+static int give(int at, const char *name, uid_t uid)
+{
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_dir(at, name, &dir);
+
+	if (r < 0 && r != -ENOTDIR && r != -ELOOP)
+		return r;
+	while (dir && (entry = readdir(dir))) {
+		r = is_dots(entry->d_name) ? 0 : give(dirfd(dir), entry->d_name, uid);
+		if (r < 0)
+			return r;
+	}
+	return fchownat(at, name, uid, uid, AT_SYMLINK_NOFOLLOW) < 0 ? negative_errno() : 0;
+}
+
+/* --- copying and checking --------------------------------------------------------------------- */
+
+/* What is copied where; paths below the harness's directory. */
+struct order {
+	const char *src;
+	const char *parent; /* NULL: the harness's directory itself */
+	const char *name;   /* NULL: "copy" */
+	struct cred *cred;
+	dev_t forbidden_dev;
+};
+
+/* On a worker's thread, so it only records. */
+static void run_done(struct job *job, const struct job_result *result, void *userdata)
+{
+	struct tree_run *run = userdata;
+
+	(void)job;
+	run->run.result = *result;
+	run->run.result.failed_path = NULL; /* valid only now */
+	run->run.result.failed_call = NULL;
+	(void)snprintf(run->failed_path, sizeof(run->failed_path), "%s", result->failed_path);
+	(void)snprintf(run->failed_call, sizeof(run->failed_call), "%s", result->failed_call);
+	__atomic_add_fetch(&run->run.done_calls, 1, __ATOMIC_RELAXED);
+	sem_post(&run->run.ended);
+}
+
+/* The descriptors are closed again: the job has its own. */
+static int try_prepare(struct fixture *f, const struct order *order, struct tree_run *run)
+{
+	_cleanup_close_ int src = openat(root_of(f), order->src, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int parent = openat(root_of(f), order->parent ? order->parent : ".",
+					    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const struct tree_spec spec = {
+		.src_fd = src,
+		.dst_parent_fd = parent,
+		.dst_name = order->name ? order->name : "copy",
+		.cred = order->cred,
+		.forbidden_dev = order->forbidden_dev,
+		.done = run_done,
+		.userdata = run,
+	};
+
+	if (src < 0 || parent < 0)
+		return -EBADF;
+	return engine_copy_tree(harness_engine(f->h), &spec, &run->run.job);
+}
+
+static struct tree_run *prepare(struct fixture *f, const struct order *order)
+{
+	struct tree_run *run = &f->runs[f->n_runs];
+
+	assert_true(f->n_runs < RUNS_MAX);
+	assert_int_equal(try_prepare(f, order, run), 0);
+	assert_int_equal(sem_init(&run->run.ended, 0, 0), 0);
+	f->n_runs++;
+	return run;
+}
+
+static struct tree_run *start(struct fixture *f, const struct order *order)
+{
+	struct tree_run *run = prepare(f, order);
+
+	job_start(run->run.job);
+	return run;
+}
+
+static const struct job_result *wait_for(struct fixture *f, struct tree_run *run)
+{
+	return harness_wait(f->h, &run->run);
+}
+
+static void check_success(struct fixture *f, struct tree_run *run)
+{
+	const struct job_result *result = wait_for(f, run);
+
+	if (result->error < 0)
+		fail_msg("%s of %s: %s", run->failed_call, run->failed_path,
+			 strerror(-result->error));
+}
+
+static uint64_t ways_sum(const struct job_result *result)
+{
+	uint64_t sum = 0;
+
+	for (int way = 0; way < COPY_WAY_COUNT; way++)
+		sum += result->bytes_by_way[way];
+	return sum;
+}
+
+static void check_counters(const struct tree_run *run, const struct totals *totals)
+{
+	const struct job_result *result = &run->run.result;
+	struct job_progress progress;
+
+	assert_int_equal(result->files, totals->files);
+	assert_int_equal(result->directories, totals->directories);
+	assert_int_equal(result->others, totals->others);
+	assert_int_equal(result->bytes, totals->bytes);
+	assert_int_equal(ways_sum(result), totals->bytes);
+	job_get_progress(run->run.job, &progress);
+	assert_true(progress.ended);
+	assert_int_equal(progress.bytes, totals->bytes);
+	assert_int_equal(progress.bytes_total, totals->bytes);
+	assert_int_equal(progress.files, totals->files);
+	assert_int_equal(progress.files_total, totals->files);
+}
+
+/* Of copies made at the same time one has read the source before the other looks at it. */
+static void assert_same_but_atimes(struct fixture *f)
+{
+	for (size_t i = 0; i < f->src.n && i < f->dst.n; i++)
+		f->src.items[i].st.st_atim = f->dst.items[i].st.st_atim;
+	assert_same(&f->dst, &f->src);
+}
+
+/* The names in a directory, or -errno; *ret_staged: those of them that are staging names. */
+static int count_names(struct fixture *f, const char *path, unsigned *ret_staged)
+{
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+	int n = 0, r = open_dir(root_of(f), path ? path : ".", &dir);
+
+	*ret_staged = 0;
+	if (r < 0)
+		return r;
+	while ((entry = readdir(dir))) {
+		n += !is_dots(entry->d_name);
+		if (strncmp(entry->d_name, STAGING_PREFIX, strlen(STAGING_PREFIX)) == 0)
+			++*ret_staged;
+	}
+	return n;
+}
+
+/* Nothing but what is known to be there. */
+static void assert_names(struct fixture *f, const char *path, int n)
+{
+	unsigned staged;
+
+	assert_int_equal(count_names(f, path, &staged), n);
+	assert_int_equal(staged, 0);
+}
+
+/* Others, such as XFS, allocate ahead as they please, and give it back later. */
+static bool allocates_what_is_written(const struct fixture *f)
+{
+	struct statfs fs;
+
+	assert_int_equal(fstatfs(root_of(f), &fs), 0);
+	return fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC;
+}
+
+static void check_allocated(const struct fixture *f)
+{
+	if (!allocates_what_is_written(f))
+		return;
+	for (size_t i = 0; i < f->src.n; i++)
+		if (S_ISREG(f->src.items[i].st.st_mode) &&
+		    f->dst.items[i].st.st_blocks > f->src.items[i].st.st_blocks + 128)
+			fail_msg("%s: %lld blocks instead of %lld", f->src.items[i].path,
+				 (long long)f->dst.items[i].st.st_blocks,
+				 (long long)f->src.items[i].st.st_blocks);
+}
+
+/* For an order's copy. */
+static void take_copy(struct fixture *f, const struct order *order)
+{
+	char path[PATHS_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", order->parent ? order->parent : ".",
+		       order->name ? order->name : "copy");
+	take_snapshot(&f->dst, root_of(f), path, false);
+}
+
+/* Copies and compares all that can be compared. */
+static struct tree_run *check_order(struct fixture *f, struct order order)
+{
+	struct totals totals;
+	struct tree_run *run;
+	unsigned staged;
+	int before = count_names(f, order.parent, &staged);
+
+	take_snapshot(&f->src, root_of(f), order.src, true);
+	totals = totals_of(&f->src);
+	run = start(f, &order);
+	check_success(f, run);
+	take_copy(f, &order);
+	assert_same(&f->dst, &f->src);
+	check_allocated(f);
+	check_counters(run, &totals);
+	assert_names(f, order.parent, before + 1);
+	return run;
+}
+
+static struct tree_run *check_copy(struct fixture *f)
+{
+	return check_order(f, (struct order){ .src = "src" });
+}
+
+/* An order that fails leaves the names in the destination's parent as they were. */
+static struct tree_run *check_failure(struct fixture *f, struct order order, int error)
+{
+	unsigned staged;
+	int before = count_names(f, order.parent, &staged);
+	struct tree_run *run = start(f, &order);
+
+	assert_int_equal(wait_for(f, run)->error, error);
+	assert_names(f, order.parent, before);
+	return run;
+}
+
+/* Waits until the job has copied something; false: it has ended. */
+static bool wait_progress(struct fixture *f, struct tree_run *run)
+{
+	return harness_wait_progress(f->h, &run->run);
+}
+
+/* For root only where directories are closed. */
+static int remove_tree(int at, const char *name)
+{
+	_cleanup_(close_dir) DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_dir(at, name, &dir);
+
+	if (r < 0)
+		return unlinkat(at, name, 0) < 0 ? negative_errno() : 0;
+	while ((entry = readdir(dir))) {
+		r = is_dots(entry->d_name) ? 0 : remove_tree(dirfd(dir), entry->d_name);
+		if (r < 0)
+			return r;
+	}
+	return unlinkat(at, name, AT_REMOVEDIR) < 0 ? negative_errno() : 0;
+}
+
+static void remove_copy(struct fixture *f, const char *name)
+{
+	assert_int_equal(remove_tree(root_of(f), name), 0);
+}
+
+/* --- kinds of trees --------------------------------------------------------------------------- */
 
 static void test_tree_empty_directory(void **state)
 {
@@ -621,6 +1551,492 @@ static int flags_of(struct fixture *f, const char *path)
 static void clear_flags(struct fixture *f, const char *root)
 {
 	static const char *const names[] = { "", "/d", "/d/file", "/a", "/large" };
+	struct fixture *f = fixture_of(state);
+	char path[64];
+
+	mount_small(f, "size=4m,nr_inodes=300");
+	make_dir(f, "src");
+	for (unsigned i = 0; i < 400; i++) {
+		if (i % 20 == 0) {
+			(void)snprintf(path, sizeof(path), "src/%u", i / 20);
+			make_dir(f, path);
+		}
+		(void)snprintf(path, sizeof(path), "src/%u/%u", i / 20, i);
+		if (i % 3 == 0)
+			make_symlink(f, "x", path);
+		else
+			make_file(f, path, 1);
+	}
+	for (int i = 0; i < 3; i++)
+		(void)check_failure(f, (struct order){ .src = "src", .parent = "small" }, -ENOSPC);
+}
+
+/* To another file system and from it: what both have is kept. */
+static void test_tree_between_file_systems(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	mount_small(f, "size=100m");
+	make_sizes(f);
+	make_sparse(f, "src/sparse", "..d.d");
+	make_link(f, "src/sparse", "src/a/sparse");
+	stamp_all(f, "src");
+	(void)check_order(f, (struct order){ .src = "src", .parent = "small" });
+	(void)check_order(f, (struct order){ .src = "small/copy", .name = "back" });
+}
+
+static void test_tree_forbidden_device(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct order order = { .src = "src", .parent = "small" };
+	struct stat st;
+
+	mount_small(f, "size=4m");
+	make_simple(f);
+	assert_int_equal(fstatat(root_of(f), "small", &st, 0), 0);
+	order.forbidden_dev = st.st_dev;
+	(void)check_order(f, order); /* to it, but not from it */
+	order.src = "small/copy/dir/file";
+	order.name = "file";
+	(void)check_order(f, order); /* nor are files */
+	order.src = "small/copy";
+	order.name = "again";
+	(void)check_failure(f, order, -ELOOP);
+	order.parent = NULL;
+	(void)check_failure(f, order, -ELOOP);
+}
+
+static void test_tree_several_at_once(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct copy_spec range = { .length = LARGE };
+	struct tree_run *runs[2];
+	struct run *beside;
+	struct totals totals;
+
+	make_lengthy(f);
+	stamp_all(f, "src");
+	take_snapshot(&f->src, root_of(f), "src", true);
+	totals = totals_of(&f->src);
+	range.src_fd = test_dir_file(&f->h->dir, true);
+	range.dst_fd = test_dir_file(&f->h->dir, true);
+	test_write_pattern(range.src_fd, 0, LARGE, 1);
+	runs[0] = start(f, &(struct order){ .src = "src", .name = "copy0" });
+	beside = harness_start(f->h, range);
+	runs[1] = start(f, &(struct order){ .src = "src", .name = "copy1" });
+	for (size_t i = 0; i < 2; i++) {
+		check_success(f, runs[i]);
+		check_counters(runs[i], &totals);
+	}
+	assert_int_equal(harness_wait(f->h, beside)->bytes, LARGE);
+	assert_pattern(range.dst_fd, 0, LARGE, 1, 0);
+	take_snapshot(&f->dst, root_of(f), "copy1", false);
+	assert_same_but_atimes(f);
+	take_snapshot(&f->dst, root_of(f), "copy0", false);
+	assert_same_but_atimes(f);
+	assert_names(f, NULL, 3);
+}
+
+/* The workers go from one identity to the other and back. */
+static void test_tree_several_identities_at_once(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct order orders[3] = { { .src = "src", .parent = "home", .cred = make_user(f) },
+				   { .src = "src" },
+				   { .src = "src", .parent = "home", .cred = f->user } };
+	struct tree_run *runs[3];
+
+	orders[2].name = "second";
+	make_lengthy(f);
+	make_symlink(f, "x", "src/many/symlink");
+	make_link(f, "src/large", "src/many/link");
+	assert_int_equal(mknodat(root_of(f), "src/many/fifo", S_IFIFO | 0600, 0), 0);
+	set_owner(f, "src/many/1", 5, 6);
+	stamp_all(f, "src");
+	f->h->options.workers = 1;
+	for (size_t i = 0; i < 3; i++)
+		runs[i] = start(f, &orders[i]);
+	for (size_t i = 0; i < 3; i++) {
+		check_success(f, runs[i]);
+		take_snapshot(&f->src, root_of(f), "src", true);
+		if (orders[i].cred)
+			expect_given_to_user(&f->src);
+		take_copy(f, &orders[i]);
+		assert_same_but_atimes(f);
+	}
+}
+
+/* Two for one name: one of them gets it. */
+static void test_tree_two_for_one_name(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *a, *b;
+
+	make_simple(f);
+	for (unsigned i = 0; i < 10; i++) {
+		a = start(f, &(struct order){ .src = "src" });
+		b = start(f, &(struct order){ .src = "src" });
+		assert_int_equal(wait_for(f, a)->error + wait_for(f, b)->error, -EEXIST);
+		assert_names(f, NULL, 2);
+		remove_copy(f, "copy");
+	}
+}
+
+static void test_tree_progress(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_progress progress, last = { 0 };
+	struct tree_run *run;
+	struct totals totals;
+
+	make_lengthy(f);
+	take_snapshot(&f->src, root_of(f), "src", true);
+	totals = totals_of(&f->src);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_get_progress(run->run.job, &progress);
+	assert_int_equal(progress.bytes, 0);
+	assert_int_equal(progress.files_total, 0);
+	assert_false(progress.ended);
+	job_start(run->run.job);
+	do {
+		job_get_progress(run->run.job, &progress);
+		assert_true(progress.bytes >= last.bytes && progress.bytes <= totals.bytes);
+		assert_true(progress.files >= last.files && progress.files <= totals.files);
+		assert_true(progress.bytes_total >= last.bytes_total);
+		assert_true(progress.bytes_total <= totals.bytes);
+		assert_true(progress.files_total >= last.files_total);
+		assert_true(progress.files_total <= totals.files);
+		last = progress;
+	} while (!progress.ended && sem_trywait(&run->run.ended) < 0);
+	if (!progress.ended)
+		sem_post(&run->run.ended); /* for check_success() */
+	check_success(f, run);
+	check_counters(run, &totals);
+}
+
+/* Depth, hard links between directories, and what is no file. */
+static void make_countable(struct fixture *f)
+{
+	char path[256] = "src/deep";
+
+	make_lengthy(f);
+	make_file(f, "src/linked", 12345);
+	make_dir(f, "src/links");
+	make_link(f, "src/linked", "src/links/linked");
+	make_symlink(f, "linked", "src/links/symlink");
+	for (unsigned i = 0; i < 50; i++) {
+		make_dir(f, path);
+		(void)strcat(path, "/d");
+	}
+	make_file(f, path, 1);
+}
+
+static void test_tree_count_ahead(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_progress progress;
+	struct tree_run *run;
+	struct totals totals;
+
+	make_countable(f);
+	take_snapshot(&f->src, root_of(f), "src", true);
+	totals = totals_of(&f->src);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_get_progress(run->run.job, &progress);
+	assert_false(progress.totals_known);
+	job_count(run->run.job);
+	job_get_progress(run->run.job, &progress);
+	assert_true(progress.totals_known);
+	assert_int_equal(progress.files_total, totals.files);
+	assert_int_equal(progress.bytes_total, totals.bytes);
+	job_want_totals(run->run.job); /* again, and by the thread: it must not hurt */
+	job_cancel(run->run.job);
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+}
+
+static void test_tree_count_while_it_runs(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+	struct totals totals;
+
+	make_countable(f);
+	take_snapshot(&f->src, root_of(f), "src", true);
+	totals = totals_of(&f->src);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_start(run->run.job);
+	job_want_totals(run->run.job);
+	job_want_totals(run->run.job);
+	check_success(f, run);
+	check_counters(run, &totals);
+}
+
+static void test_tree_count_stops_when_cancelled(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_progress progress;
+	struct tree_run *run;
+
+	make_countable(f);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_cancel(run->run.job);
+	job_count(run->run.job);
+	job_get_progress(run->run.job, &progress);
+	assert_false(progress.totals_known);
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+}
+
+/* --- fsync ------------------------------------------------------------------------------------ */
+
+static void test_tree_fsync_file(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	char path[64];
+
+	mount_small(f, "size=100m"); /* where it costs nothing */
+	make_dir(f, "src");
+	/* Of a group's files all are synced at once, however many were read. */
+	for (unsigned i = 0; i < 2000; i++) {
+		(void)snprintf(path, sizeof(path), "src/%u", i);
+		make_file(f, path, i % 32 == 0);
+	}
+	make_file(f, "src/large", 3 * B + 1);
+	stamp_all(f, "src");
+	f->h->options.fsync = ENGINE_FSYNC_FILE;
+	(void)check_order(f, (struct order){ .src = "src", .parent = "small" });
+	(void)check_order(f,
+			  (struct order){ .src = "src/large", .parent = "small", .name = "file" });
+	harness_engine_free(f->h);
+	f->h->options.workers = 1;
+	f->h->options.queue_depth = 1;
+	(void)check_order(f, (struct order){ .src = "src", .parent = "small", .name = "copy2" });
+	assert_int_equal(faults.syncs, 0);
+}
+
+static void test_tree_fsync_file_on_disk(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_simple(f);
+	f->h->options.fsync = ENGINE_FSYNC_FILE;
+	(void)check_copy(f);
+	if (f->h->options.io != ENGINE_IO_SYNC)
+		return; /* the ring has an fsync of its own */
+	set_fault(&faults.fsync_error, EIO);
+	(void)check_failure(f, (struct order){ .src = "src", .name = "fails" }, -EIO);
+	/* A small file alone. */
+	assert_string_equal(check_failure(f, (struct order){ .src = "src/dir", .name = "fails" },
+					  -EIO)
+				    ->failed_call,
+			    "fsync");
+}
+
+static void test_tree_fsync_tree(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_simple(f);
+	f->h->options.fsync = ENGINE_FSYNC_TREE;
+	(void)check_copy(f);
+	assert_true(__atomic_load_n(&faults.syncs, __ATOMIC_RELAXED) > 0);
+	(void)check_order(f, (struct order){ .src = "src/large", .name = "file" });
+
+	set_fault(&faults.syncfs_error, EIO);
+	assert_string_equal(
+		check_failure(f, (struct order){ .src = "src", .name = "fails" }, -EIO)->failed_call,
+		"syncfs");
+	set_fault(&faults.syncfs_error, 0);
+	/* Of the directory in which it has appeared: it is taken away again. */
+	set_fault(&faults.fsync_error, EIO);
+	assert_string_equal(
+		check_failure(f, (struct order){ .src = "src", .name = "fails" }, -EIO)->failed_call,
+		"fsync");
+}
+
+/* --- stress ----------------------------------------------------------------------------------- */
+
+static uint32_t next_random(uint32_t *random)
+{
+	*random ^= *random << 13;
+	*random ^= *random >> 17;
+	*random ^= *random << 5;
+	return *random;
+}
+
+static uint64_t random_size(uint32_t *random)
+{
+	static const uint64_t bounds[] = { 1, 10, 100, 1000, 5000, 5000, 20000, 20000 };
+	uint32_t kind = next_random(random) % 100;
+
+	if (kind == 0)
+		return next_random(random) % (5 * B);
+	return next_random(random) % bounds[kind % ARRAY_SIZE(bounds)];
+}
+
+/* One entry of the random tree. */
+static void make_random(struct fixture *f, unsigned i, unsigned *n_dirs, unsigned *n_files,
+			uint32_t *random)
+{
+	const char *dir = f->dirs[next_random(random) % *n_dirs];
+	uint32_t kind = next_random(random) % 100;
+	char path[160];
+
+	(void)snprintf(path, sizeof(path), "%s/%u", dir, i);
+	if (kind < 10 && *n_dirs < ARRAY_SIZE(f->dirs) && strlen(dir) < 100) {
+		make_dir(f, path);
+		(void)strcpy(f->dirs[(*n_dirs)++], path);
+	} else if (kind < 22 && *n_files > 0) {
+		make_link(f, f->files[next_random(random) % *n_files], path);
+	} else if (kind < 26) {
+		make_symlink(f, path, path);
+	} else if (kind < 28) {
+		assert_int_equal(mknodat(root_of(f), path, S_IFIFO | 0600, 0), 0);
+	} else if (kind == 28 && i % 4 == 0) {
+		make_sparse(f, path, ".d.");
+	} else {
+		make_file(f, path, random_size(random));
+		set_mode(f, path, 0400 | (next_random(random) & 07377));
+		if (kind < 40)
+			(void)snprintf(f->files[(*n_files)++ % ARRAY_SIZE(f->files)],
+				       sizeof(f->files[0]), "%s", path);
+		*n_files = MIN(*n_files, (unsigned)ARRAY_SIZE(f->files));
+	}
+}
+
+static void check_stress(void **state, unsigned workers, unsigned rounds)
+{
+	struct fixture *f = fixture_of(state);
+	unsigned n_dirs = 1, n_files = 0;
+	uint32_t random = 20240229;
+
+	f->h->options.workers = workers;
+	make_dir(f, "src");
+	(void)strcpy(f->dirs[0], "src");
+	for (unsigned i = 1; i < 3000; i++)
+		make_random(f, i, &n_dirs, &n_files, &random);
+	stamp_all(f, "src");
+	for (unsigned round = 0; round < rounds; round++) {
+		(void)check_copy(f);
+		remove_copy(f, "copy");
+	}
+}
+
+static void test_tree_stress_one_worker(void **state)
+{
+	check_stress(state, 1, 5);
+}
+
+static void test_tree_stress_eight_workers(void **state)
+{
+	check_stress(state, 8, 5);
+}
+
+/* --- staging ---------------------------------------------------------------------------------- */
+
+static void test_staging_name(void **state)
+{
+	char a[NAME_MAX + 1], b[NAME_MAX + 1];
+
+	(void)state;
+	assert_int_equal(staging_name(a), 0);
+	assert_int_equal(staging_name(b), 0);
+	assert_int_equal(strncmp(a, STAGING_PREFIX, strlen(STAGING_PREFIX)), 0);
+	assert_true(strlen(a) > strlen(STAGING_PREFIX) && !strchr(a, '/'));
+	assert_string_not_equal(a, b);
+}
+
+static void check_publish(struct fixture *f)
+{
+	make_dir(f, "staged");
+	make_file(f, "file", 1);
+	make_dir(f, "empty");
+	assert_int_equal(staging_publish(root_of(f), "staged", "file"), -EEXIST);
+	assert_int_equal(staging_publish(root_of(f), "staged", "empty"), -EEXIST);
+	assert_int_equal(staging_publish(root_of(f), "none", "name"), -ENOENT);
+	assert_int_equal(staging_publish(root_of(f), "staged", "name"), 0);
+	assert_int_equal(faccessat(root_of(f), "name", F_OK, 0), 0);
+	assert_names(f, NULL, 3);
+}
+
+static void test_staging_publish(void **state)
+{
+	check_publish(fixture_of(state));
+}
+
+/* On a file system that cannot rename without replacing. */
+static void test_staging_publish_without_noreplace(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	set_fault(&faults.rename_error, EINVAL);
+	check_publish(f);
+}
+
+/* How many calls it took, or -errno. */
+static int remove_all(struct fixture *f, const char *name, unsigned budget)
+{
+	enum {
+		CALLS_MAX = 20000
+	};
+	int r = 1, calls;
+
+	staging_remover_init(&f->remover, root_of(f), name);
+	for (calls = 0; r == 1 && calls < CALLS_MAX; calls++)
+		r = staging_remove_some(&f->remover, budget);
+	staging_remover_destroy(&f->remover);
+	staging_remover_init(&f->remover, -1, NULL);
+	return r == 0 ? calls : r == 1 ? -ETIMEDOUT : r;
+}
+
+static void test_staging_remove_kinds(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	assert_int_equal(remove_all(f, "never there", 10), 1);
+	make_file(f, "staged", 10);
+	assert_int_equal(remove_all(f, "staged", 10), 1);
+	make_dir(f, "staged");
+	assert_true(remove_all(f, "staged", 10) > 0);
+	make_dir(f, "staged");
+	make_file(f, "staged/file", 10);
+	make_link(f, "staged/file", "staged/link");
+	assert_int_equal(mknodat(root_of(f), "staged/fifo", S_IFIFO | 0600, 0), 0);
+	make_dir(f, "staged/a");
+	make_dir(f, "staged/a/b");
+	make_dir(f, "staged/c");
+	assert_true(remove_all(f, "staged", 1) > 1);
+	assert_names(f, NULL, 0);
+}
+
+static void test_staging_remove_budget(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	unsigned staged;
+	char path[64];
+	int left;
+
+	make_dir(f, "staged");
+	for (unsigned i = 0; i < 300; i++) {
+		(void)snprintf(path, sizeof(path), "staged/%u", i);
+		make_file(f, path, 0);
+	}
+	staging_remover_init(&f->remover, root_of(f), "staged");
+	for (int calls = 1; calls <= 3; calls++) {
+		assert_int_equal(staging_remove_some(&f->remover, 10), 1);
+		left = count_names(f, "staged", &staged);
+		assert_true(left >= 300 - 10 * calls);
+	}
+	/* And it goes on where it was. */
+	staging_remover_destroy(&f->remover);
+	assert_true(remove_all(f, "staged", 10) > 10);
+	assert_names(f, NULL, 0);
+}
+
+static void test_staging_remove_deep(void **state)
+{
+	struct fixture *f = fixture_of(state);
 	char path[PATHS_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -749,6 +2165,52 @@ int main(int argc, char **argv)
 		TEST_BOTH_IN_MEMORY(test_tree_flags_of_a_failed_copy),
 		TEST_BOTH_IN_MEMORY(test_tree_flags_as_another_user),
 		TEST_BOTH_IN_MEMORY(test_tree_very_deep),
+		TEST_BOTH(test_tree_parent_with_setgid),
+		TEST_BOTH(test_tree_parent_with_setgid_file),
+		TEST_BOTH(test_tree_parent_with_default_acl),
+		TEST_BOTH(test_tree_parent_with_default_acl_file),
+		TEST_BOTH(test_tree_destination_exists),
+		TEST_BOTH(test_tree_destination_appears),
+		TEST_BOTH(test_tree_destination_inside_source),
+		TEST_BOTH(test_tree_bad_names),
+		TEST_BOTH(test_tree_bad_descriptors),
+		TEST_BOTH(test_tree_source_of_another_kind),
+		TEST_BOTH_IN_MEMORY(test_tree_unreadable),
+		TEST_BOTH(test_tree_as_another_user),
+		TEST_BOTH(test_tree_as_another_user_below_setgid),
+		TEST_BOTH(test_tree_as_another_user_read_only_attributes),
+		TEST_BOTH(test_tree_removes_closed_directories),
+		TEST_BOTH(test_tree_cancelled_before_start),
+		TEST_BOTH_IN_MEMORY(test_tree_cancelled_in_the_middle),
+		TEST_BOTH(test_tree_root_file_cancelled),
+		TEST_BOTH_IN_MEMORY(test_tree_drained),
+		TEST_BOTH_IN_MEMORY(test_tree_unreferenced_at_once),
+		TEST_BOTH(test_tree_no_space),
+		TEST_BOTH_IN_MEMORY(test_tree_no_inodes),
+		TEST_BOTH(test_tree_between_file_systems),
+		TEST_BOTH(test_tree_forbidden_device),
+		TEST_BOTH_IN_MEMORY(test_tree_several_at_once),
+		TEST_BOTH_IN_MEMORY(test_tree_several_identities_at_once),
+		TEST_BOTH_IN_MEMORY(test_tree_two_for_one_name),
+		TEST_BOTH_IN_MEMORY(test_tree_progress),
+		TEST_BOTH_IN_MEMORY(test_tree_count_ahead),
+		TEST_BOTH_IN_MEMORY(test_tree_count_while_it_runs),
+		TEST_BOTH_IN_MEMORY(test_tree_count_stops_when_cancelled),
+		TEST_BOTH_IN_MEMORY(test_tree_fsync_file),
+		TEST_BOTH(test_tree_fsync_file_on_disk),
+		TEST_BOTH(test_tree_fsync_tree),
+		TEST_BOTH_IN_MEMORY(test_tree_stress_one_worker),
+		TEST_BOTH_IN_MEMORY(test_tree_stress_eight_workers),
+		TEST(test_staging_name, "sync"),
+		TEST(test_staging_publish, "sync"),
+		TEST(test_staging_publish_without_noreplace, "sync"),
+		TEST(test_staging_remove_kinds, "sync"),
+		TEST(test_staging_remove_budget, "sync"),
+		TEST(test_staging_remove_deep, "sync"),
+		TEST(test_staging_remove_follows_no_link, "sync"),
+		TEST(test_staging_remove_closed_directories, "sync"),
+		TEST(test_getdents_continues_by_cookie, "sync"),
+		TEST(test_getdents_ends, "sync"),
 	};
 
 	test_begin(argc, argv);
