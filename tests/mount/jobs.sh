@@ -196,7 +196,7 @@ check "names of any bytes" python3 "$RUN_DIR/names.py" "$MNT"
 # --- long polls and cancel ----------------------------------------------------------------------------
 
 mkdir slow
-for ((i = 0; i < 4; i++)); do head -c 400M /dev/zero >"slow/big$i"; done
+for ((i = 0; i < 4; i++)); do head -c 200M /dev/zero >"slow/big$i"; done
 
 cat >"$RUN_DIR/polls.py" <<'END'
 # Long polls of many clients while a job runs, then a cancel: who waits hears of it at once.
@@ -271,10 +271,10 @@ for a, b in zip(seen, seen[1:]):
     for key in "bytes", "files", "files_total", "bytes_total":
         assert b[key] >= a[key], (key, a, b)
     assert b["bytes"] <= b["bytes_total"] and b["files"] <= b["files_total"], b
-inside = {s["bytes"] for s in seen if s["files"] < 4 and s["bytes"] % (400 * 2**20)}
+inside = {s["bytes"] for s in seen if s["files"] < 4 and s["bytes"] % (200 * 2**20)}
 print("%d looks, %d different amounts" % (len(seen), len(inside)))
 assert len(inside) >= 3, inside
-assert now["bytes"] == now["bytes_total"] == 4 * 400 * 2**20 and now["files"] == 4, now
+assert now["bytes"] == now["bytes_total"] == 4 * 200 * 2**20 and now["files"] == 4, now
 assert now["rate"] > 0 and now["eta"] == 0 and now["elapsed"] > 0, now
 END
 check "progress" python3 "$RUN_DIR/progress.py" "$MNT"
