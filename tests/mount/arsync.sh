@@ -213,7 +213,7 @@ for at in "$MNT" "$SCRATCH"; do
 	on_terminal 120:0.35=50 -- "$ARSYNC" copy "${options[@]}" slow bar >"$RUN_DIR/bar.json"
 	check "a terminal that is resized, $where" bar 0 120,50 <"$RUN_DIR/bar.json"
 	rm -r bar
-	on_terminal 90 --int-after 0.4 -- "$ARSYNC" copy "${options[@]}" slow bar >"$RUN_DIR/bar.json"
+	on_terminal 90 --int-after 0.1 -- "$ARSYNC" copy "${options[@]}" slow bar >"$RUN_DIR/bar.json"
 	check "Ctrl-C on a terminal, $where" bar 130 90 <"$RUN_DIR/bar.json"
 	check "it is told what became of it, $where" contains "$(cat "$RUN_DIR/bar.json")" "arsync: cancelled; nothing is left at bar"
 	check "and there is nothing, $where" test ! -e bar
