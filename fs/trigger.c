@@ -413,8 +413,6 @@ static void start(struct session *session, fuse_req_t req, struct trigger *trigg
 	fuse_req_interrupt_func(req, interrupted, trigger);
 	trigger_ref(trigger); /* the list's */
 	waiting_add(session->waiting, &trigger->answer, answer_within_ms(session));
-	waiting_add(session->waiting, &trigger->answer,
-		    wait > 0 ? (uint64_t)wait * 1000 : WAITING_FOREVER);
 	jobs_start(session->jobs, trigger->entry);
 	/* Not before: the callback, which holds the request's lock, must start nothing. */
 	atomic_store(&trigger->armed, true);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "job.h"
 #include "tree_fixture.h"
 
 /* Something to be in the middle of. */
@@ -357,6 +358,80 @@ static void test_tree_progress(void **state)
 	check_counters(run, &totals);
 }
 
+/* Depth, hard links between directories, and what is no file. */
+static void make_countable(struct fixture *f)
+{
+	char path[256] = "src/deep";
+
+	make_lengthy(f);
+	make_file(f, "src/linked", 12345);
+	make_dir(f, "src/links");
+	make_link(f, "src/linked", "src/links/linked");
+	make_symlink(f, "linked", "src/links/symlink");
+	for (unsigned i = 0; i < 50; i++) {
+		make_dir(f, path);
+		(void)strcat(path, "/d");
+	}
+	make_file(f, path, 1);
+}
+
+static void test_tree_count_ahead(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_progress progress;
+	struct tree_run *run;
+	struct totals totals;
+
+	make_countable(f);
+	take_snapshot(&f->src, root_of(f), "src", true);
+	totals = totals_of(&f->src);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_get_progress(run->run.job, &progress);
+	assert_false(progress.totals_known);
+	job_count(run->run.job);
+	job_get_progress(run->run.job, &progress);
+	assert_true(progress.totals_known);
+	assert_int_equal(progress.files_total, totals.files);
+	assert_int_equal(progress.bytes_total, totals.bytes);
+	job_want_totals(run->run.job); /* again, and by the thread: it must not hurt */
+	job_cancel(run->run.job);
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+}
+
+static void test_tree_count_while_it_runs(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+	struct totals totals;
+
+	make_countable(f);
+	take_snapshot(&f->src, root_of(f), "src", true);
+	totals = totals_of(&f->src);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_start(run->run.job);
+	job_want_totals(run->run.job);
+	job_want_totals(run->run.job);
+	check_success(f, run);
+	check_counters(run, &totals);
+}
+
+static void test_tree_count_stops_when_cancelled(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_progress progress;
+	struct tree_run *run;
+
+	make_countable(f);
+	run = prepare(f, &(struct order){ .src = "src" });
+	job_cancel(run->run.job);
+	job_count(run->run.job);
+	job_get_progress(run->run.job, &progress);
+	assert_false(progress.totals_known);
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+}
+
 static void test_tree_fsync_file(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -514,6 +589,9 @@ int main(int argc, char **argv)
 		TEST_BOTH_IN_MEMORY(test_tree_several_identities_at_once),
 		TEST_BOTH_IN_MEMORY(test_tree_two_for_one_name),
 		TEST_BOTH_IN_MEMORY(test_tree_progress),
+		TEST_BOTH_IN_MEMORY(test_tree_count_ahead),
+		TEST_BOTH_IN_MEMORY(test_tree_count_while_it_runs),
+		TEST_BOTH_IN_MEMORY(test_tree_count_stops_when_cancelled),
 		TEST_BOTH_IN_MEMORY(test_tree_fsync_file),
 		TEST_BOTH(test_tree_fsync_file_on_disk),
 		TEST_BOTH(test_tree_fsync_tree),
