@@ -11,7 +11,9 @@
  * ask; decide() lets the first answer stand and gives the other's id back.
  *
  * Backing ids belong to the thread's credentials at registration: threads that serve requests have
- * no CAP_FSETID, so that writes through the kernel strip setuid and setgid bits.
+ * no CAP_FSETID, so that writes through the kernel strip setuid and setgid bits. Files that have such
+ * bits when they are opened are therefore none of the kernel's: whether a write strips them depends on
+ * who writes (setid.h).
  */
 #include "handle.h"
 
@@ -19,6 +21,7 @@
 
 #include "arsync/base.h"
 #include "session.h"
+#include "setid.h"
 
 static void opener_link(struct inode_opens *opens, struct inode_opener *opener)
 {
@@ -200,7 +203,9 @@ static int backing_id_for(struct session *session, struct fuse_req *req, struct 
 	if (io != INODE_IO_UNDECIDED)
 		return id;
 
-	id = S_ISREG(inode->format) ? ask_kernel(session, req, handle->fd) : 0;
+	id = S_ISREG(inode->format) && !setid_has_bits(inode) ?
+		     ask_kernel(session, req, handle->fd) :
+		     0;
 	inode_lock(session->inodes, inode);
 	surplus = decide(inode->opens, id, &id);
 	inode_unlock(session->inodes, inode);

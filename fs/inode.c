@@ -229,14 +229,15 @@ void inode_set_hint(struct inode_table *table, struct inode *inode, struct inode
 	inode_unref(table, old_parent);
 }
 
-static struct inode *new_inode(const struct backing_key *key, uint64_t hash,
-			       const struct statx *stx)
+static struct inode *new_inode(struct inode_table *table, const struct backing_key *key,
+			       uint64_t hash, const struct statx *stx)
 {
 	struct inode *inode = calloc(1, sizeof(*inode) + key->size);
 
 	if (!inode)
 		return NULL;
 	inode->hash = hash;
+	inode->generation = atomic_fetch_add_explicit(&table->generations, 1, memory_order_relaxed);
 	inode->mount = key->mount;
 	inode->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
 	inode->by_handle = key->mount->by_handle && key->type != BACKING_KEY_NO_HANDLE;
@@ -261,7 +262,7 @@ static int find_or_add(struct inode_table *table, const struct backing_key *key,
 	inode = find_locked(shard, hash, key);
 	if (!inode) {
 		pthread_mutex_unlock(&shard->lock);
-		spare = new_inode(key, hash, stx);
+		spare = new_inode(table, key, hash, stx);
 		if (!spare)
 			return -ENOMEM;
 		pthread_mutex_lock(&shard->lock);

@@ -56,8 +56,9 @@ struct inode {
 	uint64_t hash;
 	const struct backing_mount *mount;
 	dev_t dev;
-	bool by_handle; /* the file can be opened by its key */
-	mode_t format;	/* S_IFMT bits */
+	uint32_t generation; /* tells it from others that had or will have its node id */
+	bool by_handle;	     /* the file can be opened by its key */
+	mode_t format;	     /* S_IFMT bits */
 	/* Under the shard's lock. */
 	uint64_t nlookup;
 	struct inode *hash_next;
@@ -69,6 +70,7 @@ struct inode {
 	/* Atomic. */
 	atomic_uint refs;
 	_Atomic uint64_t told; /* digest of size and mtime as the kernel was told last: see ops.c */
+	atomic_bool setid;     /* it has a setuid or setgid bit: see setid.h */
 	/* Set once: the key, without its mount. */
 	int key_type;
 	unsigned key_size;
@@ -90,6 +92,9 @@ struct inode_table {
 	struct inode *root;
 	struct fd_ref *root_fd;
 	unsigned cached_max; /* descriptors a shard keeps */
+	/* Atomic. */
+	atomic_uint generations; /* given out */
+	/* Each with a lock of its own. */
 	struct inode_shard shards[INODE_SHARDS];
 };
 

@@ -10,6 +10,7 @@
 
 #include "arsync/base.h"
 #include "ring.h"
+#include "setid.h"
 
 /* RELEASE, readahead and the like: enough that closed files do not pile up as open descriptors. */
 #define MAX_BACKGROUND 512
@@ -37,6 +38,7 @@ void ops_fill_entry(struct session *session, struct inode *inode, const struct s
 {
 	*ret = (struct fuse_entry_param){
 		.ino = inode_to_id(session->inodes, inode),
+		.generation = inode->generation,
 		.attr_timeout = session->timeout,
 		.entry_timeout = session->timeout,
 	};
@@ -66,6 +68,7 @@ static uint64_t digest(const struct statx *stx)
 void ops_note_told(struct inode *inode, const struct statx *stx)
 {
 	atomic_store_explicit(&inode->told, digest(stx), memory_order_relaxed);
+	setid_note(inode, stx);
 }
 
 static bool is_open(struct session *session, const struct inode *inode)
@@ -89,6 +92,7 @@ int ops_check_opened(struct session *session, struct inode *inode, int fd)
 	r = backing_stat(fd, &stx);
 	if (r < 0)
 		return r;
+	setid_note(inode, &stx);
 	if (stx.stx_nlink == 0 && !is_open(session, inode))
 		return -ESTALE;
 	/*
@@ -162,6 +166,7 @@ void ops_register(struct fuse_lowlevel_ops *ops)
 	ops_copy_register(ops);
 	ops_dir_register(ops);
 	ops_file_register(ops);
+	ops_ioctl_register(ops);
 	ops_namespace_register(ops);
 	ops_xattr_register(ops);
 }

@@ -17,6 +17,7 @@ void ops_attr_register(struct fuse_lowlevel_ops *ops);
 void ops_copy_register(struct fuse_lowlevel_ops *ops);
 void ops_dir_register(struct fuse_lowlevel_ops *ops);
 void ops_file_register(struct fuse_lowlevel_ops *ops);
+void ops_ioctl_register(struct fuse_lowlevel_ops *ops);
 void ops_namespace_register(struct fuse_lowlevel_ops *ops);
 void ops_xattr_register(struct fuse_lowlevel_ops *ops);
 

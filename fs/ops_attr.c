@@ -7,7 +7,7 @@
  * ends at the very inode, also at a symbolic link (it jumps, there is no name left to follow).
  *
  * Threads that serve requests have no CAP_FSETID, so truncating and changing the owner strip setuid
- * and setgid bits as for any user.
+ * and setgid bits, but for those who keep them (setid.h).
  */
 #include "ops.h"
 
@@ -17,6 +17,7 @@
 #include "arsync/base.h"
 #include "caller.h"
 #include "inode_path.h"
+#include "setid.h"
 
 /* The file that a request is about: @fd is open for real if @handle is set. */
 struct subject {
@@ -150,16 +151,35 @@ static int set_owner(struct session *session, fuse_req_t req, int fd, const stru
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : negative_errno();
 }
 
-static int set_size(const struct session *session, const struct subject *subject, off_t size)
+/*
+ * Nothing to set is how the kernel says that setuid and setgid bits fall: before a write, and for a
+ * chown(2) to nobody else.
+ */
+static int strip_bits(struct session *session, fuse_req_t req, const struct subject *subject)
 {
+	_cleanup_caller_ struct cred_thread *thread = NULL;
+	int r = setid_begin(session, req, subject->inode, true, &thread);
+
+	if (r < 0)
+		return r;
+	return fchownat(subject->fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH) == 0 ?
+		       0 :
+		       negative_errno();
+}
+
+static int set_size(struct session *session, fuse_req_t req, const struct subject *subject,
+		    off_t size, bool strips)
+{
+	_cleanup_caller_ struct cred_thread *thread = NULL;
 	char name[BACKING_FD_NAME_MAX];
 	int fd;
-	int r;
+	int r = setid_begin(session, req, subject->inode, strips, &thread);
 
+	if (r < 0)
+		return r;
 	if (subject->handle)
 		return ftruncate(subject->fd, size) == 0 ? 0 : negative_errno();
 	/* Relative to the working directory: see backing_enter_process(). */
-	(void)session;
 	fd = subject->fd;
 	r = truncate(backing_fd_name(fd, name), size);
 	return r == 0 ? 0 : negative_errno();
@@ -189,14 +209,18 @@ static int set_times(int fd, const struct stat *attr, int to_set)
 static int set_attributes(struct session *session, fuse_req_t req, const struct subject *subject,
 			  const struct stat *attr, int to_set)
 {
+	/* FATTR_KILL_SUIDGID of linux/fuse.h */
+	bool strips = to_set & FUSE_SET_ATTR_KILL_SUID;
 	int r = 0;
 
+	if (!(to_set & ~FUSE_SET_ATTR_KILL_SUID))
+		return strip_bits(session, req, subject);
 	if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
 		r = set_owner(session, req, subject->fd, attr, to_set);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
 		r = set_mode(session, subject->fd, attr->st_mode);
 	if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-		r = set_size(session, subject, attr->st_size);
+		r = set_size(session, req, subject, attr->st_size, strips);
 	if (r == 0 && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
 				 FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)))
 		r = set_times(subject->fd, attr, to_set);

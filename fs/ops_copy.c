@@ -21,6 +21,7 @@
 #include "arsync/base.h"
 #include "caller.h"
 #include "ring.h"
+#include "setid.h"
 
 #define ANSWER_WITHIN_MS 220
 #define CROWDED_ANSWER_WITHIN_MS 10 /* others wait for the entry */
@@ -247,6 +248,9 @@ static void ops_copy_file_range(fuse_req_t req, fuse_ino_t src_ino, off_t src_of
 	(void)src_ino;
 	(void)dst_ino;
 	r = flags || src_offset < 0 || dst_offset < 0 ? -EINVAL : 0;
+	/* Whether setuid and setgid bits fall is for the kernel to tell, write by write. */
+	if (r == 0 && setid_has_bits(range.dst->inode))
+		r = -EOPNOTSUPP;
 	if (r == 0 && answer_short(session, req, &range))
 		return;
 	if (r == 0)

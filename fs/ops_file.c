@@ -15,15 +15,37 @@
 #include "caller.h"
 #include "inode_path.h"
 #include "inode_pool.h"
+#include "setid.h"
 
 #ifndef RWF_APPEND
 #define RWF_APPEND 0x10 /* linux/fs.h, since Linux 4.16 */
 #endif
 
 /* Returns an fd. */
-static int open_checked(struct session *session, struct inode *inode, int flags)
+static int open_io(struct session *session, fuse_req_t req, struct inode *inode,
+		   const struct fuse_file_info *fi)
 {
-	_cleanup_close_ int fd = inode_path_open_io(session->inodes, inode, flags);
+	_cleanup_caller_ struct cred_thread *thread = NULL;
+	int flags = fi->flags & ~O_APPEND;
+	int fd;
+	int r = 0;
+
+	if (flags & O_TRUNC)
+		r = setid_begin(session, req, inode, fi->kill_suidgid, &thread);
+	if (r < 0)
+		return r;
+	fd = inode_path_open_io(session->inodes, inode, flags);
+	/* An append-only file (chattr(1)) opens no other way. */
+	if (fd == -EPERM && (fi->flags & O_APPEND))
+		fd = inode_path_open_io(session->inodes, inode, fi->flags);
+	return fd;
+}
+
+/* Returns an fd. */
+static int open_checked(struct session *session, fuse_req_t req, struct inode *inode,
+			const struct fuse_file_info *fi)
+{
+	_cleanup_close_ int fd = open_io(session, req, inode, fi);
 	int r;
 
 	if (fd < 0)
@@ -41,7 +63,7 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int fd;
 	int r;
 
-	fd = open_checked(session, inode, flags);
+	fd = open_checked(session, req, inode, fi);
 	r = fd < 0 ? fd : handle_new(session, inode, fd, flags, &handle);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
@@ -119,8 +141,8 @@ static void create_and_reply(struct session *session, fuse_req_t req,
 		fuse_reply_err(req, -r);
 		return;
 	}
-	handle_reply_info(session, req, handle, fi);
 	ops_fill_entry(session, inode, &stx, &entry);
+	handle_reply_info(session, req, handle, fi);
 	if (fuse_reply_create(req, &entry, fi) < 0) {
 		handle_close(session, NULL, handle);
 		inode_forget(session->inodes, inode, 1);
@@ -183,11 +205,17 @@ static ssize_t append(int fd, const struct fuse_bufvec *in)
 static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
 			  struct fuse_file_info *fi)
 {
+	struct session *session = ops_begin(req, STATS_WRITE);
 	struct fuse_bufvec out = FUSE_BUFVEC_INIT(fuse_buf_size(in));
+	_cleanup_caller_ struct cred_thread *thread = NULL;
 	ssize_t n;
 
-	(void)ino;
-	(void)ops_begin(req, STATS_WRITE);
+	n = setid_begin(session, req, inode_from_id(session->inodes, ino), fi->kill_suidgid,
+			&thread);
+	if (n < 0) {
+		fuse_reply_err(req, (int)-n);
+		return;
+	}
 	if (fi->flags & O_APPEND) {
 		n = append(handle_file(fi)->fd, in);
 	} else {
@@ -236,10 +264,17 @@ static void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_
 static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 			  struct fuse_file_info *fi)
 {
+	struct session *session = ops_begin(req, STATS_FALLOCATE);
+	struct inode *inode = inode_from_id(session->inodes, ino);
+	_cleanup_caller_ struct cred_thread *thread = NULL;
 	int r;
 
-	(void)ino;
-	(void)ops_begin(req, STATS_FALLOCATE);
+	r = setid_begin(session, req, inode,
+			setid_has_bits(inode) && setid_caller_strips(session, req), &thread);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
 	r = RETRY_EINTR(fallocate(handle_file(fi)->fd, mode, offset, length));
 	ops_reply_result(req, r == 0 ? 0 : negative_errno());
 }

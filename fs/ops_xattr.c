@@ -21,6 +21,7 @@
 #include "control.h"
 #include "inode_path.h"
 #include "ops_control.h"
+#include "setid.h"
 
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
@@ -48,23 +49,6 @@ static int open_subject(struct session *session, fuse_ino_t ino, struct fd_ref *
 	return inode_path_open(session->inodes, inode_from_id(session->inodes, ino), ret);
 }
 
-/* Is @gid the caller's, or does the caller count as everybody (root, who has CAP_FSETID)? */
-static bool caller_in_group(fuse_req_t req, gid_t gid)
-{
-	struct cred *cred = NULL;
-	bool found;
-
-	if (caller_identity(req, &cred) < 0)
-		return false;
-	if (!cred)
-		return true;
-	found = cred->gid == gid;
-	for (size_t i = 0; i < cred->n_groups && !found; i++)
-		found = cred->groups[i] == gid;
-	cred_unref(cred);
-	return found;
-}
-
 /* One attribute to set. */
 struct setting {
 	const char *name;
@@ -89,11 +73,7 @@ static int set_attribute(struct session *session, fuse_req_t req, int fd,
 	if (strcmp(setting->name, ACL_ACCESS) == 0) {
 		r = backing_stat(fd, &stx);
 		if (r == 0 && (stx.stx_mode & S_ISGID))
-			r = caller_begin_member(session, stx.stx_uid,
-						caller_in_group(req, stx.stx_gid) ?
-							stx.stx_gid :
-							fuse_req_ctx(req)->gid,
-						&thread);
+			r = setid_begin_member(session, req, fd, &thread);
 		if (r < 0)
 			return r;
 	}

@@ -34,6 +34,7 @@
 	X(FALLOCATE)                                                                               \
 	X(LSEEK)                                                                                   \
 	X(COPY_FILE_RANGE)                                                                         \
+	X(IOCTL)                                                                                   \
 	X(OPENDIR)                                                                                 \
 	X(READDIR)                                                                                 \
 	X(READDIRPLUS)                                                                             \

@@ -16,8 +16,8 @@
 #define DIFFERENCES_MAX 30
 
 static const struct call_group *const tables[] = {
-	groups_open,  groups_name, groups_attr, groups_data, groups_copy,
-	groups_xattr, groups_dir,  groups_lock, groups_user,
+	groups_open, groups_name, groups_attr, groups_data,  groups_copy,  groups_xattr,
+	groups_dir,  groups_lock, groups_user, groups_setid, groups_flags,
 };
 
 /* One directory a group is run or listed in. */

@@ -13,11 +13,12 @@
  * What is known to differ and therefore not compared:
  *  - FICLONE and fallocate() modes other than KEEP_SIZE, PUNCH_HOLE and ZERO_RANGE: the kernel's FUSE
  *    refuses them itself;
- *  - setuid bits when root writes or truncates: the daemon has no CAP_FSETID, so they go away (as users
- *    see it they go away anyhow);
+ *  - setuid and setgid bits that a file got while it was open with kernel passthrough: then writes of root
+ *    take them away, too;
  *  - O_APPEND and O_DIRECT that a file was opened with and lost by F_SETFL: with kernel passthrough the
  *    backing file keeps them (fuse_passthrough_open() in fs/fuse/passthrough.c);
  *  - copy_file_range() of odd ranges with O_DIRECT, which the mount does nevertheless;
+ *  - F_SETFL of append-only files (chattr(1)), of which the kernel's FUSE knows nothing;
  *  - times of files written through shared mappings, which show after a second;
  *  - offsets beyond what the backing file system can seek to;
  *  - files that are unlinked and held by nothing but an O_PATH descriptor.
@@ -124,9 +125,11 @@ extern const struct call_group groups_attr[];
 extern const struct call_group groups_copy[];
 extern const struct call_group groups_data[];
 extern const struct call_group groups_dir[];
+extern const struct call_group groups_flags[];
 extern const struct call_group groups_lock[];
 extern const struct call_group groups_name[];
 extern const struct call_group groups_open[];
+extern const struct call_group groups_setid[];
 extern const struct call_group groups_user[];
 extern const struct call_group groups_xattr[];
 

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * setid.c - setuid and setgid bits: what root does leaves them, what others do takes them away, whoever
+ * opened the file.
+ */
+#include "compare.h"
+
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
+#include <linux/capability.h>
+
+static const mode_t modes[] = { 06777, 06755, 02755, 02745, 04711, 02666, 06666 };
+
+#define MODES (sizeof(modes) / sizeof(modes[0]))
+
+/* A fresh file with these bits. */
+static const char *fresh(struct side *side, const char *what, mode_t mode)
+{
+	static char name[64];
+
+	(void)snprintf(name, sizeof(name), "%s-%04o", what, mode);
+	make_file(side, name, 20000);
+	if (chown(name, USER_UID, USER_GID) < 0 || chmod(name, mode) < 0)
+		say(side, "cannot prepare %s", name);
+	return name;
+}
+
+static void say_mode(struct side *side, const char *name)
+{
+	struct stat st = { 0 };
+
+	(void)stat(name, &st); /* shows as mode 0 */
+	say(side, "%s is %04o, %lld bytes", name, st.st_mode & 07777, (long long)st.st_size);
+}
+
+static int drop_fsetid(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -1;
+	data[0].effective &= ~CAP_TO_MASK(CAP_FSETID);
+	return (int)syscall(SYS_capset, &header, data);
+}
+
+static void write_all_ways(struct side *side, mode_t mode)
+{
+	char bytes[8192] = "bytes";
+	const char *name;
+	int fd, in;
+
+	name = fresh(side, "pwrite", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	CALL(side, pwrite(fd, bytes, 10, 0));
+	say_mode(side, name);
+	CALL(side, close(fd));
+	say_mode(side, name);
+
+	name = fresh(side, "append", mode);
+	fd = CALL_FD(side, open(name, O_WRONLY | O_APPEND));
+	CALL(side, write(fd, bytes, 10));
+	say_mode(side, name);
+	CALL(side, close(fd));
+
+	name = fresh(side, "ftruncate", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	CALL(side, ftruncate(fd, 100));
+	say_mode(side, name);
+	CALL(side, close(fd));
+	name = fresh(side, "truncate", mode);
+	CALL(side, truncate(name, 30000));
+	say_mode(side, name);
+	name = fresh(side, "otrunc", mode);
+	CALL(side, close(CALL_FD(side, open(name, O_WRONLY | O_TRUNC))));
+	say_mode(side, name);
+
+	name = fresh(side, "fallocate", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	CALL(side, fallocate(fd, 0, 0, 40000));
+	say_mode(side, name);
+	CALL(side, close(fd));
+	name = fresh(side, "punch", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	CALL(side, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+	say_mode(side, name);
+	CALL(side, close(fd));
+
+	in = CALL_FD(side, open("source", O_RDONLY));
+	name = fresh(side, "copy", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	CALL(side, copy_file_range(in, &(off_t){ 0 }, fd, &(off_t){ 0 }, 30000, 0));
+	say_mode(side, name);
+	CALL(side, close(fd));
+	name = fresh(side, "sendfile", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	CALL(side, sendfile(fd, in, &(off_t){ 0 }, 5000));
+	say_mode(side, name);
+	CALL(side, close(fd));
+	CALL(side, close(in));
+}
+
+static void store_and_change(struct side *side, mode_t mode)
+{
+	const char *name;
+	char *mapped;
+	int fd;
+
+	name = fresh(side, "mapped", mode);
+	fd = CALL_FD(side, open(name, O_RDWR));
+	mapped = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	say(side, "mapped %d", mapped != MAP_FAILED);
+	if (mapped != MAP_FAILED) {
+		mapped[4097] = 'x';
+		CALL(side, msync(mapped, 8192, MS_SYNC));
+		CALL(side, munmap(mapped, 8192));
+	}
+	say_mode(side, name);
+	CALL(side, close(fd));
+	name = fresh(side, "chown", mode);
+	CALL(side, chown(name, (uid_t)-1, OTHER_GID));
+	say_mode(side, name);
+	name = fresh(side, "chown-nothing", mode);
+	CALL(side, chown(name, (uid_t)-1, (gid_t)-1));
+	say_mode(side, name);
+}
+
+static void by_everybody(struct side *side)
+{
+	for (size_t i = 0; i < MODES; i++) {
+		write_all_ways(side, modes[i]);
+		store_and_change(side, modes[i]);
+	}
+}
+
+static void by_root(struct side *side)
+{
+	int fd;
+
+	make_file(side, "source", 30000);
+	by_everybody(side);
+	fd = CALL_FD(side, open("created", O_RDWR | O_CREAT, 06755));
+	CALL(side, write(fd, "x", 1));
+	say_mode(side, "created");
+	CALL(side, ftruncate(fd, 0));
+	say_mode(side, "created");
+	CALL(side, close(fd));
+}
+
+static void by_root_without_fsetid(struct side *side)
+{
+	make_file(side, "source", 30000);
+	CALL(side, drop_fsetid());
+	/* Preparing gives no setgid bit where root is not a member: the same on both. */
+	by_everybody(side);
+}
+
+/* The owner may do everything but keep the bits. */
+static void use_as_owner(struct side *side)
+{
+	for (size_t i = 0; i < MODES; i++) {
+		write_all_ways(side, modes[i]);
+		store_and_change(side, modes[i]);
+	}
+}
+
+static void by_owner(struct side *side)
+{
+	make_file(side, "source", 30000);
+	CALL(side, chmod(".", 0777));
+	as_user(side, USER_UID, USER_GID, NO_GROUP, use_as_owner);
+}
+
+static int shared_fd;
+
+static void write_as_user(struct side *side)
+{
+	CALL(side, pwrite(shared_fd, "user", 4, 0));
+}
+
+static void truncate_as_user(struct side *side)
+{
+	CALL(side, ftruncate(shared_fd, 10));
+}
+
+static void allocate_as_user(struct side *side)
+{
+	CALL(side, fallocate(shared_fd, 0, 0, 50000));
+}
+
+/* A descriptor that root opened, used by somebody else, and the reverse. */
+static void handed_on(struct side *side)
+{
+	static void (*const actions[])(struct side *) = { write_as_user, truncate_as_user,
+							  allocate_as_user };
+	const char *name;
+
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+		name = fresh(side, "handed", 06755);
+		shared_fd = CALL_FD(side, open(name, O_RDWR));
+		CALL(side, pwrite(shared_fd, "root", 4, 0));
+		say_mode(side, name);
+		as_user(side, USER_UID, USER_GID, NO_GROUP, actions[i]);
+		say_mode(side, name);
+		CALL(side, close(shared_fd));
+	}
+}
+
+const struct call_group groups_setid[] = {
+	{ "setid_root", by_root },
+	{ "setid_root_without_fsetid", by_root_without_fsetid },
+	{ "setid_owner", by_owner },
+	{ "setid_handed_on", handed_on },
+	{ NULL, NULL },
+};
