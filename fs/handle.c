@@ -17,6 +17,7 @@
  */
 #include "handle.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "arsync/base.h"
@@ -128,6 +129,20 @@ void handle_close(struct session *session, struct fuse_req *req, struct open_fil
 	if (backing_id > 0 && req)
 		(void)fuse_passthrough_close(req,
 					     backing_id); /* fails only for an id that is none */
+}
+
+bool handle_open_for_writing(struct session *session, struct inode *inode)
+{
+	const struct inode_opener *opener;
+	bool found = false;
+
+	inode_lock(session->inodes, inode);
+	opener = inode->opens ? inode->opens->first : NULL;
+	for (; opener && !found; opener = opener->next)
+		found = (CONTAINER_OF(opener, struct open_file, opener)->flags & O_ACCMODE) !=
+			O_RDONLY;
+	inode_unlock(session->inodes, inode);
+	return found;
 }
 
 bool handle_passthrough_works(const struct session *session)

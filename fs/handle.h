@@ -67,6 +67,9 @@ void handle_close_dir(struct session *session, struct open_dir *handle);
 struct open_file *handle_file(const struct fuse_file_info *fi);
 struct open_dir *handle_dir(const struct fuse_file_info *fi);
 
+/** Whether somebody has @inode, a regular file, open for writing. */
+bool handle_open_for_writing(struct session *session, struct inode *inode);
+
 bool handle_passthrough_works(const struct session *session);
 
 #endif /* ARSYNCFS_HANDLE_H */

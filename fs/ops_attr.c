@@ -153,13 +153,24 @@ static int set_owner(struct session *session, fuse_req_t req, int fd, const stru
 
 /*
  * Nothing to set is how the kernel says that setuid and setgid bits fall: before a write, and for a
- * chown(2) to nobody else.
+ * chown(2) to nobody else, which only the owner may do to a file with such bits. The two cannot be told
+ * apart where somebody is writing the file.
  */
 static int strip_bits(struct session *session, fuse_req_t req, const struct subject *subject)
 {
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	_cleanup_caller_ struct cred_thread *thread = NULL;
-	int r = setid_begin(session, req, subject->inode, true, &thread);
+	struct statx stx;
+	int r;
 
+	r = backing_stat(subject->fd, &stx);
+	if (r < 0)
+		return r;
+	setid_note(subject->inode, &stx);
+	if (setid_has_bits(subject->inode) && ctx->uid != 0 && ctx->uid != stx.stx_uid &&
+	    !handle_open_for_writing(session, subject->inode))
+		return -EPERM;
+	r = setid_begin(session, req, subject->inode, true, &thread);
 	if (r < 0)
 		return r;
 	return fchownat(subject->fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH) == 0 ?

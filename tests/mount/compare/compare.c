@@ -15,10 +15,15 @@
 #define GROUP_SECONDS 100
 #define DIFFERENCES_MAX 30
 
+/* Built as "matrix": what takes longer. */
+#ifdef COMPARE_MATRIX
+static const struct call_group *const tables[] = { groups_matrix };
+#else
 static const struct call_group *const tables[] = {
 	groups_open, groups_name, groups_attr, groups_data,  groups_copy,  groups_xattr,
 	groups_dir,  groups_lock, groups_user, groups_setid, groups_flags,
 };
+#endif
 
 /* One directory a group is run or listed in. */
 struct place {

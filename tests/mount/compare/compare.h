@@ -127,6 +127,7 @@ extern const struct call_group groups_data[];
 extern const struct call_group groups_dir[];
 extern const struct call_group groups_flags[];
 extern const struct call_group groups_lock[];
+extern const struct call_group groups_matrix[];
 extern const struct call_group groups_name[];
 extern const struct call_group groups_open[];
 extern const struct call_group groups_setid[];
