@@ -99,6 +99,12 @@ static void free_dir(struct inode_opener *opener)
 	free(dir);
 }
 
+/* A shared mapping can be written through if its file is open for reading, too (mmap(2)). */
+static bool may_store(const struct open_file *handle)
+{
+	return S_ISREG(handle->inode->format) && (handle->flags & O_ACCMODE) == O_RDWR;
+}
+
 int handle_new(struct session *session, struct inode *inode, int fd, int flags,
 	       struct open_file **ret)
 {
@@ -118,13 +124,19 @@ int handle_new(struct session *session, struct inode *inode, int fd, int flags,
 	handle->inode = inode;
 	handle->fd = fd;
 	handle->flags = flags;
+	if (may_store(handle))
+		atomic_fetch_add_explicit(&inode->mappers, 1, memory_order_seq_cst);
 	*ret = handle;
 	return 0;
 }
 
 void handle_close(struct session *session, struct fuse_req *req, struct open_file *handle)
 {
-	int backing_id = opener_remove(session->inodes, handle->inode, &handle->opener);
+	int backing_id;
+
+	if (may_store(handle))
+		atomic_fetch_sub_explicit(&handle->inode->mappers, 1, memory_order_relaxed);
+	backing_id = opener_remove(session->inodes, handle->inode, &handle->opener);
 
 	if (backing_id > 0 && req)
 		(void)fuse_passthrough_close(req,

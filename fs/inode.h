@@ -69,6 +69,7 @@ struct inode {
 	struct inode_opens *opens;   /* or NULL */
 	/* Atomic. */
 	atomic_uint refs;
+	atomic_uint mappers;   /* opens for reading and writing, which may store through mappings */
 	_Atomic uint64_t told; /* digest of size and mtime as the kernel was told last: see ops.c */
 	atomic_bool setid;     /* it has a setuid or setgid bit: see setid.h */
 	/* Set once: the key, without its mount. */

@@ -33,13 +33,20 @@ int ops_job_error(fuse_req_t req, int error)
 	return error == -ECANCELED && fuse_req_interrupted(req) ? -EINTR : error;
 }
 
+double ops_attr_timeout(struct session *session, const struct inode *inode)
+{
+	bool stores = atomic_load_explicit(&inode->mappers, memory_order_seq_cst) > 0;
+
+	return stores && handle_passthrough_works(session) ? 0 : session->timeout;
+}
+
 void ops_fill_entry(struct session *session, struct inode *inode, const struct statx *stx,
 		    struct fuse_entry_param *ret)
 {
 	*ret = (struct fuse_entry_param){
 		.ino = inode_to_id(session->inodes, inode),
 		.generation = inode->generation,
-		.attr_timeout = session->timeout,
+		.attr_timeout = ops_attr_timeout(session, inode),
 		.entry_timeout = session->timeout,
 	};
 	backing_to_stat(stx, &ret->attr);
@@ -71,6 +78,16 @@ void ops_note_told(struct inode *inode, const struct statx *stx)
 	setid_note(inode, stx);
 }
 
+void ops_expire_attributes(struct session *session, const struct inode *inode)
+{
+	/*
+	 * A negative offset touches attributes only and takes no lock. -ENOENT: none are cached,
+	 * all the better.
+	 */
+	(void)fuse_lowlevel_notify_inval_inode(session->fuse, inode_to_id(session->inodes, inode),
+					       -1, 0);
+}
+
 static bool is_open(struct session *session, const struct inode *inode)
 {
 	bool open;
@@ -95,13 +112,8 @@ int ops_check_opened(struct session *session, struct inode *inode, int fd)
 	setid_note(inode, &stx);
 	if (stx.stx_nlink == 0 && !is_open(session, inode))
 		return -ESTALE;
-	/*
-	 * A negative offset touches attributes only and takes no lock. -ENOENT: none are cached,
-	 * all the better.
-	 */
 	if (told && digest(&stx) != told)
-		(void)fuse_lowlevel_notify_inval_inode(session->fuse,
-						       inode_to_id(session->inodes, inode), -1, 0);
+		ops_expire_attributes(session, inode);
 	return 0;
 }
 

@@ -41,12 +41,21 @@ void ops_fill_entry(struct session *session, struct inode *inode, const struct s
 void ops_reply_entry(struct session *session, fuse_req_t req, struct inode *inode,
 		     const struct statx *stx);
 
+/**
+ * How long the kernel may believe attributes of @inode. Not at all while somebody may store into a
+ * mapping of it: with passthrough the kernel does not notice that the times change.
+ */
+double ops_attr_timeout(struct session *session, const struct inode *inode);
+
+/** Makes the kernel ask for attributes of @inode again. From any handler. */
+void ops_expire_attributes(struct session *session, const struct inode *inode);
+
 /** Remembers what the kernel is told about @inode. */
 void ops_note_told(struct inode *inode, const struct statx *stx);
 
 /**
  * Close-to-open: who opens a file sees what is there, however long names and attributes are cached.
- * @fd was opened for @inode just now. Makes the kernel ask anew for attributes that are not what it
+ * @fd was opened for @inode just now Makes the kernel ask anew for attributes that are not what it
  * was told. -ESTALE: the file has no name any more and nobody has it open, so it was deleted or
  * replaced behind the mount; the kernel then looks its name up again.
  */

@@ -82,7 +82,7 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 		return;
 	}
 	backing_to_stat(&stx, &st);
-	fuse_reply_attr(req, &st, session->timeout);
+	fuse_reply_attr(req, &st, ops_attr_timeout(session, subject.inode));
 }
 
 static void ops_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask,
@@ -102,7 +102,7 @@ static void ops_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask,
 		fuse_reply_err(req, -r);
 		return;
 	}
-	fuse_reply_statx(req, 0, &stx, session->timeout);
+	fuse_reply_statx(req, 0, &stx, ops_attr_timeout(session, subject.inode));
 }
 
 static int change_mode(const struct session *session, int fd, mode_t mode)
@@ -257,7 +257,7 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
 		return;
 	}
 	backing_to_stat(&stx, &st);
-	fuse_reply_attr(req, &st, session->timeout);
+	fuse_reply_attr(req, &st, ops_attr_timeout(session, subject.inode));
 }
 
 static void ops_statfs(fuse_req_t req, fuse_ino_t ino)

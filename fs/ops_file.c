@@ -69,6 +69,9 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, -r);
 		return;
 	}
+	/* What the kernel remembers from before may not be believed any more. */
+	if (session->timeout != ops_attr_timeout(session, inode))
+		ops_expire_attributes(session, inode);
 	handle_reply_info(session, req, handle, fi);
 	if (fuse_reply_open(req, fi) < 0)
 		handle_close(session, NULL, handle);

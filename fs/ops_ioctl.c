@@ -83,9 +83,9 @@ static void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned number, void *arg
 		fuse_reply_err(req, -r);
 		return;
 	}
-	/* The change time moved. A negative offset touches attributes only and takes no lock. */
 	if (known->sets)
-		(void)fuse_lowlevel_notify_inval_inode(session->fuse, ino, -1, 0);
+		ops_expire_attributes(session,
+				      inode_from_id(session->inodes, ino)); /* ctime moved */
 	fuse_reply_ioctl(req, 0, &argument, known->sets ? 0 : known->size);
 }
 

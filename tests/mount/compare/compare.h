@@ -19,7 +19,8 @@
  *    backing file keeps them (fuse_passthrough_open() in fs/fuse/passthrough.c);
  *  - copy_file_range() of odd ranges with O_DIRECT, which the mount does nevertheless;
  *  - F_SETFL of append-only files (chattr(1)), of which the kernel's FUSE knows nothing;
- *  - times of files written through shared mappings, which show after a second;
+ *  - RWF_NOWAIT, FIEMAP and SEEK_DATA on directories, which the kernel's FUSE answers itself;
+ *  - when a file counts as closed that is still mapped: with passthrough the mapping is the backing file's;
  *  - offsets beyond what the backing file system can seek to;
  *  - files that are unlinked and held by nothing but an O_PATH descriptor.
  */
@@ -122,6 +123,7 @@ void as_user(struct side *side, uid_t uid, gid_t gid, gid_t group, void (*run)(s
 #define NO_GROUP ((gid_t)-1)
 
 extern const struct call_group groups_attr[];
+extern const struct call_group groups_calls[];
 extern const struct call_group groups_copy[];
 extern const struct call_group groups_data[];
 extern const struct call_group groups_dir[];
