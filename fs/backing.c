@@ -318,6 +318,7 @@ int backing_open(struct backing *backing, const char *path, const struct log *lo
 
 	memset(backing, 0, sizeof(*backing));
 	backing->log = log;
+	backing->tree_fd = -1;
 	backing->proc_fd = -1;
 	backing->self_fds = -1;
 	pthread_mutex_init(&backing->lock, NULL);
@@ -362,6 +363,7 @@ void backing_close(struct backing *backing)
 		close_keep_errno(backing->mounts[i].fd);
 	atomic_store(&backing->n_mounts, 0);
 	close_keep_errno(backing->root_fd);
+	close_keep_errno(backing->tree_fd);
 	close_keep_errno(backing->proc_fd);
 	close_keep_errno(backing->self_fds);
 	pthread_mutex_destroy(&backing->lock);

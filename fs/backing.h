@@ -35,6 +35,7 @@ struct backing_mount {
 struct backing {
 	/* Set once. */
 	int root_fd;
+	int tree_fd;  /* holds a private mount of it, or -1: see atime.h */
 	int proc_fd;  /* O_PATH, opened before anything can be mounted over it */
 	int self_fds; /* /proc/self/fd of the process that serves: see backing_enter_process() */
 	bool never_by_handle; /* a debugging and test aid */

@@ -152,20 +152,12 @@ static const char *const passed[] = {
 
 /*
  * For mount(8), fstab and systemd, or already so: default_permissions is always on, the subtype is
- * ours, and access times follow the backing file system.
+ * ours, and access times are not for the kernel's FUSE to set (atime.h).
  */
 static const char *const dropped[] = {
-	"defaults",	 "auto",
-	"noauto",	 "nofail",
-	"_netdev",	 "user",
-	"nouser",	 "users",
-	"owner",	 "group",
-	"user=",	 "comment=",
-	"subtype=",	 "default_permissions",
-	"atime",	 "relatime",
-	"x-*",		 "X-*",
-	"strictatime",	 "diratime",
-	"nostrictatime",
+	"defaults", "auto",  "noauto", "nofail", "_netdev",  "user",	 "nouser",
+	"users",    "owner", "group",  "user=",	 "comment=", "subtype=", "default_permissions",
+	"x-*",	    "X-*",
 };
 
 static bool listed(const char *const *list, size_t n, const char *argument)
@@ -246,6 +238,8 @@ static int take_argument(void *data, const char *argument, int key, struct fuse_
 		r = take_rule(options, argument);
 	if (r <= 0)
 		return r < 0 ? -1 : 0;
+	if (atime_take_option(&options->atime, argument))
+		return listed(passed, ARRAY_SIZE(passed), argument);
 	if (!*argument || listed(dropped, ARRAY_SIZE(dropped), argument))
 		return 0;
 	if (listed(passed, ARRAY_SIZE(passed), argument)) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "arsync/engine.h"
+#include "atime.h"
 
 #define OPTIONS_TRIGGER_WAIT_MAX 86400
 #define OPTIONS_ERROR_MAX 512
@@ -36,6 +37,7 @@ struct options {
 	struct engine_options engine; /* log is not set */
 	enum options_cache cache;
 	enum options_transport transport;
+	struct atime atime;
 	bool passthrough;      /* where it is to be had */
 	unsigned trigger_wait; /* seconds; 0: no limit */
 	enum log_level log_level;

@@ -183,6 +183,12 @@ static int open_all(struct session *session)
 			     &session->mountpoint);
 	if (r < 0)
 		return r;
+	r = atime_apply(&session->options->atime, &session->backing);
+	if (r < 0)
+		log_warn(session->log,
+			 "access times stay as the backing directory is mounted, no private mount "
+			 "of it can be made: %s",
+			 strerror(-r));
 	r = inode_table_new(&session->backing, fd_max, &session->inodes);
 	if (r < 0) {
 		log_error(session->log, "cannot identify files below %s: %s",
