@@ -17,11 +17,11 @@
 
 /* Built as "matrix": what takes longer. */
 #ifdef COMPARE_MATRIX
-static const struct call_group *const tables[] = { groups_matrix };
+static const struct call_group *const tables[] = { groups_matrix, groups_times };
 #else
 static const struct call_group *const tables[] = {
-	groups_calls, groups_open,  groups_name,   groups_attr,	  groups_data,
-	groups_copy,  groups_xattr, groups_dir,	   groups_lock,	  groups_user,
+	groups_calls, groups_open,  groups_name,   groups_attr, groups_data,
+	groups_copy,  groups_xattr, groups_dir,	   groups_lock, groups_user,
 	groups_setid, groups_flags, groups_random,
 };
 #endif

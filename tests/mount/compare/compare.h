@@ -134,6 +134,7 @@ extern const struct call_group groups_name[];
 extern const struct call_group groups_open[];
 extern const struct call_group groups_random[];
 extern const struct call_group groups_setid[];
+extern const struct call_group groups_times[];
 extern const struct call_group groups_user[];
 extern const struct call_group groups_xattr[];
 
