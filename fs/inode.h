@@ -71,7 +71,12 @@ struct inode {
 	atomic_uint refs;
 	atomic_uint mappers;   /* opens for reading and writing, which may store through mappings */
 	_Atomic uint64_t told; /* digest of size and mtime as the kernel was told last: see ops.c */
-	atomic_bool setid;     /* it has a setuid or setgid bit: see setid.h */
+	_Atomic enum inode_names {
+		INODE_NAMES_UNKNOWN,
+		INODE_NAMES_EXACT,
+		INODE_NAMES_FOLDED, /* or nobody knows */
+	} names;	   /* of a directory: whether "a" and "A" are two: see ops_namespace.c */
+	atomic_bool setid; /* it has a setuid or setgid bit: see setid.h */
 	/* Set once: the key, without its mount. */
 	int key_type;
 	unsigned key_size;

@@ -60,6 +60,12 @@ static int run(struct session *session, fuse_req_t req, int fd, const struct kno
 	return ioctl(fd, known->number, argument) == 0 ? 0 : negative_errno();
 }
 
+static void flags_changed(struct session *session, struct inode *inode)
+{
+	atomic_store_explicit(&inode->names, INODE_NAMES_UNKNOWN, memory_order_relaxed);
+	ops_expire_attributes(session, inode); /* ctime moved */
+}
+
 static void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned number, void *arg,
 		      struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
 		      size_t out_size)
@@ -84,8 +90,7 @@ static void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned number, void *arg
 		return;
 	}
 	if (known->sets)
-		ops_expire_attributes(session,
-				      inode_from_id(session->inodes, ino)); /* ctime moved */
+		flags_changed(session, inode_from_id(session->inodes, ino));
 	fuse_reply_ioctl(req, 0, &argument, known->sets ? 0 : known->size);
 }
 

@@ -9,28 +9,68 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "arsync/base.h"
 #include "caller.h"
 #include "inode_path.h"
 
+/* However long names are believed that are there. */
+#define NEGATIVE_SECONDS 1.0
+
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE (1 << 1)
 #endif
+
+/*
+ * A name that is not there may be remembered only if no other spelling of it can come into being. What a
+ * tree copy makes appears at once all the same (notify.h).
+ */
+static bool names_are_exact(struct session *session, struct inode *directory)
+{
+	enum inode_names names = atomic_load_explicit(&directory->names, memory_order_relaxed);
+	_cleanup_close_ int fd = -1;
+	int flags = 0;
+
+	if (names != INODE_NAMES_UNKNOWN)
+		return names == INODE_NAMES_EXACT;
+	/* Of ext4, XFS, btrfs, tmpfs and f2fs it is known how they tell. */
+	names = INODE_NAMES_FOLDED;
+	if (directory->mount->safe_close)
+		fd = inode_path_open_io(session->inodes, directory, O_RDONLY | O_DIRECTORY);
+	if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_CASEFOLD_FL))
+		names = INODE_NAMES_EXACT;
+	atomic_store_explicit(&directory->names, names, memory_order_relaxed);
+	return names == INODE_NAMES_EXACT;
+}
+
+static void reply_no_entry(struct session *session, fuse_req_t req, struct inode *directory)
+{
+	const struct fuse_entry_param none = { .entry_timeout =
+						       MIN(session->timeout, NEGATIVE_SECONDS) };
+
+	if (none.entry_timeout > 0 && names_are_exact(session, directory))
+		fuse_reply_entry(req, &none);
+	else
+		fuse_reply_err(req, ENOENT);
+}
 
 static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct session *session = ops_begin(req, STATS_LOOKUP);
 	struct inode *inode;
 	struct statx stx;
+	struct inode *directory = inode_from_id(session->inodes, parent);
 	int r;
 
-	r = inode_lookup(session->inodes, inode_from_id(session->inodes, parent), name, &stx,
-			 &inode);
-	if (r < 0)
+	r = inode_lookup(session->inodes, directory, name, &stx, &inode);
+	if (r == -ENOENT)
+		reply_no_entry(session, req, directory);
+	else if (r < 0)
 		fuse_reply_err(req, -r);
 	else
 		ops_reply_entry(session, req, inode, &stx);
