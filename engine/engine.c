@@ -116,6 +116,8 @@ const char *copy_way_name(enum copy_way way)
 		return "ring";
 	case COPY_WAY_SYNC:
 		return "sync";
+	case COPY_WAY_SHORT:
+		return "short";
 	case COPY_WAY_HOLE:
 		return "hole";
 	case COPY_WAY_COUNT:

@@ -106,27 +106,27 @@ static void fsync_done(struct io_slot *slot)
 /*
  * Cuts off what was written beyond the prefix, and what was preallocated and not used (ext4 and XFS
  * free it when the file is truncated to the size that it has); makes the file longer where it ends
- * in a hole. Nothing is cut where somebody else has made the file longer than this copy did.
+ * in a hole. Nothing is cut where somebody else has made the file longer than this copy did, and
+ * nothing comes back that somebody else has cut off.
  */
 static int set_size(struct file_copy *copy)
 {
 	uint64_t end = copy->prefix > 0 ? copy->spec.dst_offset + copy->prefix : 0;
-	uint64_t want = MAX(end, copy->dst_size);
 	struct stat st;
-	uint64_t size;
-	int r = 0;
+	uint64_t size, want;
+	int r;
 
 	if (copy->prefix == 0 && copy->highest == 0)
 		return 0;
 	if (fstat(copy->spec.dst_fd, &st) < 0)
 		return negative_errno();
 	size = (uint64_t)st.st_size;
+	want = MAX(end, MIN(copy->dst_size, size));
 	if (size == want && copy->preallocated_end <= want)
 		return 0;
 	if (size > MAX(copy->highest, copy->dst_size))
 		return 0;
-	if (RETRY_EINTR(ftruncate(copy->spec.dst_fd, (off_t)want)) < 0)
-		r = negative_errno();
+	r = RETRY_EINTR(ftruncate(copy->spec.dst_fd, (off_t)want)) < 0 ? negative_errno() : 0;
 	if (r < 0 && size < want && size > copy->spec.dst_offset) {
 		/* The hole at the end does not fit; the data before it does. */
 		copy->prefix = size - copy->spec.dst_offset;
@@ -219,10 +219,8 @@ static void finish(struct file_copy *copy, struct worker *worker)
 	}
 	if (r == 0)
 		r = set_size(copy);
-	if (r < 0) {
-		copy->error = r;
-		copy->prefix = 0;
-	}
+	if (r < 0)
+		copy->error = r; /* the prefix is there all the same */
 	if (r == 0 && is_crowded_out(copy)) {
 		begin_tight(copy, worker);
 		return;
@@ -292,7 +290,7 @@ static void push_region(struct file_copy *copy, struct region *region, struct wo
 		worker_be_again(worker);
 		if (r == 0)
 			return;
-		region->error = -EOPNOTSUPP; /* its task takes it back */
+		region->error = -EINVAL; /* not this time: its task takes it back */
 	}
 	r = job_push(copy->spec.job, &region->task, copy->spec.push_first ? PUSH_FIRST : PUSH_LAST,
 		     worker);
@@ -301,9 +299,17 @@ static void push_region(struct file_copy *copy, struct region *region, struct wo
 	(void)r;
 }
 
+/* Whether nothing behind the next region may be touched before it is there. */
+static bool is_ordered(const struct file_copy *copy)
+{
+	uint64_t done = copy->planner.position - copy->spec.src_offset;
+
+	return copy->spec.dst_offset + done < copy->ordered_end;
+}
+
 static bool wants_region_locked(const struct file_copy *copy)
 {
-	return !copy->planned && copy->n_running < copy->max_regions &&
+	return !copy->planned && copy->n_running < (is_ordered(copy) ? 1 : copy->max_regions) &&
 	       copy->n_regions < REGIONS_LISTED_MAX;
 }
 
@@ -323,6 +329,8 @@ static uint64_t next_length_locked(const struct file_copy *copy)
 {
 	uint64_t length = copy->pair.region_length;
 
+	if (is_ordered(copy))
+		return MIN(length, (uint64_t)copy->stride); /* one after the other within it, too */
 	if (copy->soft_limit_ns == 0 ||
 	    engine_now_ns() + LAST_REGIONS_MS * NS_PER_MS < copy->soft_limit_ns)
 		return length;

@@ -75,7 +75,8 @@ struct file_copy {
 	uint64_t preallocated_end; /* destination offset; 0: nothing */
 	bool preallocate_growth;   /* beyond dst_size: the file system gains by it */
 	bool preallocate_inside;   /* within: the destination has holes */
-	bool is_tight;		   /* there is no more space: one region of one block at a time */
+	uint64_t ordered_end; /* destination offset up to which writing may fail, with no way back */
+	bool is_tight;	      /* there is no more space: one region of one block at a time */
 
 	pthread_mutex_t lock;
 	/* protected by lock */

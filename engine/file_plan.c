@@ -5,7 +5,10 @@
 #include "file_plan.h"
 
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/magic.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
@@ -67,8 +70,10 @@ static void preallocate(struct file_copy *copy, uint64_t offset, uint64_t length
 	copy->is_tight = errno == ENOSPC || errno == EDQUOT;
 	if (copy->is_tight && beyond)
 		copy->preallocated_end = offset + length; /* part of it may be there */
-	else if (!copy->is_tight) /* what is wrong shows when it is written */
+	else if (!copy->is_tight) { /* what is wrong shows when it is written */
 		copy->preallocate_growth = copy->preallocate_inside = false;
+		copy->ordered_end = MAX(copy->ordered_end, copy->dst_size);
+	}
 }
 
 /* Shortens @extent, the planner's last answer. */
@@ -188,6 +193,7 @@ static int clone_front(struct file_copy *copy, const struct stat *src, uint64_t 
 		.src_offset = copy->spec.src_offset,
 		.dst_offset = copy->spec.dst_offset,
 		.src_size = (uint64_t)src->st_size,
+		.dst_size = copy->dst_size,
 		.block_size = block_size,
 	};
 	uint64_t cloned = 0;
@@ -257,9 +263,47 @@ static int look(const struct file_copy *copy, struct look *ret)
 	return 0;
 }
 
+/* Whether a btrfs has quotas: their directory is there only then. */
+static bool has_btrfs_quotas(int fd)
+{
+	struct btrfs_ioctl_fs_info_args info = { 0 };
+	char path[] = "/sys/fs/btrfs/01234567-0123-0123-0123-0123456789ab/qgroups";
+	char *uuid = path + strlen("/sys/fs/btrfs/");
+	const uint8_t *id = info.fsid;
+
+	if (ioctl(fd, BTRFS_IOC_FS_INFO, &info) < 0)
+		return false;
+	for (unsigned i = 0; i < sizeof(info.fsid); i++) {
+		if (*uuid == '-')
+			uuid++;
+		*uuid++ = "0123456789abcdef"[id[i] >> 4];
+		*uuid++ = "0123456789abcdef"[id[i] & 15];
+	}
+	return access(path, F_OK) == 0;
+}
+
+/*
+ * Up to where in the destination nothing may be touched behind what is not there yet. Overwriting needs no
+ * space where that is done in place; others copy on write, may do so (XFS), or are far away. Behind the
+ * old end what is too much can be cut off again, but not on a btrfs whose quota is used up.
+ */
+static uint64_t ordered_end(const struct file_copy *copy, const struct statfs *fs)
+{
+	switch ((uint32_t)fs->f_type) {
+	case EXT4_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return 0;
+	case BTRFS_SUPER_MAGIC:
+		return has_btrfs_quotas(copy->spec.dst_fd) ? UINT64_MAX : copy->dst_size;
+	default:
+		return copy->dst_size;
+	}
+}
+
 static void plan_regions(struct file_copy *copy, const struct look *look)
 {
 	const struct file_copy_spec *spec = &copy->spec;
+	const uint64_t left = spec->length - copy->prefix;
 	const struct route_spec route = {
 		.options = options(copy),
 		.pair = &copy->pair,
@@ -267,7 +311,7 @@ static void plan_regions(struct file_copy *copy, const struct look *look)
 		.dst_fd = spec->dst_fd,
 		.src_fs = &look->src_fs,
 		.dst_fs = &look->dst_fs,
-		.length = spec->length - copy->prefix,
+		.data = MIN(left, (uint64_t)look->src.st_blocks * 512),
 		.is_huge = resume_take(&spec->job->engine->resumes, &copy->begin),
 	};
 	uint32_t block = options(copy)->block_size;
@@ -276,13 +320,14 @@ static void plan_regions(struct file_copy *copy, const struct look *look)
 	route_init(&copy->route, &route);
 	planner_init(&copy->planner, spec->src_fd, spec->src_offset + copy->prefix,
 		     spec->src_offset + spec->length, is_dense(&look->src_fs, &look->src));
-	copy->max_regions = regions_at_once(copy, route.length);
+	copy->max_regions = regions_at_once(copy, left);
 	copy->stride = block * MAX(1U, MIN(STRIDE / block, (uint32_t)SLOT_BLOCKS_MAX));
 	/* One slot copies block after block: nothing is written behind what finds no space. */
-	one_slot = route.length <= copy->stride;
+	one_slot = left <= copy->stride;
 	copy->preallocate_growth = !one_slot && (look->dst_fs.f_type == EXT4_SUPER_MAGIC ||
 						 look->dst_fs.f_type == XFS_SUPER_MAGIC);
 	copy->preallocate_inside = !one_slot && is_sparse(&look->dst);
+	copy->ordered_end = ordered_end(copy, &look->dst_fs);
 	if (copy->pair.region_length == 0 || copy->pair.region_length % block != 0)
 		copy->pair.region_length = (uint64_t)copy->stride * REGION_FIRST_STRIDES;
 }

@@ -40,14 +40,17 @@ void offload_destroy(struct offload *offload)
 	pthread_mutex_destroy(&offload->lock);
 }
 
+bool offload_is_unsupported(int error)
+{
+	return error == -ENOSYS || error == -ENOTTY || error == -EOPNOTSUPP || error == -EXDEV;
+}
+
 bool offload_is_refusal(int error)
 {
+	if (offload_is_unsupported(error))
+		return true;
 	switch (error) {
-	case -ENOSYS:
-	case -ENOTTY:
-	case -EOPNOTSUPP:
 	case -EINVAL:
-	case -EXDEV:
 	case -EPERM:
 	case -EACCES:
 	case -EBADF:

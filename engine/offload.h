@@ -51,6 +51,9 @@ void offload_destroy(struct offload *offload);
  */
 int offload_push(struct offload *offload, struct region *region);
 
+/** Whether by @error no file of this pair of file systems is copied by itself. */
+bool offload_is_unsupported(int error);
+
 /** Whether by @error the file system only says that it does not copy this by itself. */
 bool offload_is_refusal(int error);
 

@@ -46,8 +46,10 @@ static uint64_t clonable(const struct reflink *reflink)
 
 	if ((reflink->src_offset | reflink->dst_offset) & mask)
 		return 0;
-	if (reflink->src_offset + reflink->length >= reflink->src_size)
-		return reflink->length; /* up to the end of file any length will do */
+	/* Up to the end of both files any length will do. */
+	if (reflink->src_offset + reflink->length >= reflink->src_size &&
+	    reflink->dst_offset + reflink->length >= reflink->dst_size)
+		return reflink->length;
 	return reflink->length & ~mask;
 }
 

@@ -15,6 +15,7 @@ struct reflink {
 	uint64_t dst_offset;
 	uint64_t length;
 	uint64_t src_size;
+	uint64_t dst_size;
 	uint64_t block_size; /* of the file system: what must be aligned */
 };
 

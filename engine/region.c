@@ -43,7 +43,7 @@ static void take_back(struct region *region, struct worker *worker)
 		file_copy_region_ended(region->copy, region, worker);
 		return;
 	}
-	route_refused_offload(&region->copy->route);
+	route_refused_offload(&region->copy->route, region->error);
 	region->choice.offload = false;
 	region->error = 0;
 	cut_strides(region);

@@ -11,6 +11,7 @@
 
 #include "arsync/base.h"
 #include "arsync/engine.h"
+#include "offload.h"
 #include "page_cache.h"
 #include "pair.h"
 #include "slot.h"
@@ -65,8 +66,7 @@ static bool may_offload(const struct route_spec *spec)
 
 static bool is_huge(const struct route_spec *spec)
 {
-	return spec->is_huge ||
-	       (spec->length > HUGE_MIN && spec->length > page_cache_dirty_limit());
+	return spec->is_huge || (spec->data > HUGE_MIN && spec->data > page_cache_dirty_limit());
 }
 
 void route_init(struct route *route, const struct route_spec *spec)
@@ -178,9 +178,11 @@ void route_refused(struct route *route, unsigned flags)
 		set(&route->no_uncached);
 }
 
-void route_refused_offload(struct route *route)
+void route_refused_offload(struct route *route, int error)
 {
 	set(&route->no_offload);
+	if (offload_is_unsupported(error))
+		set(&route->offload_unsupported);
 }
 
 bool route_may_be_direct(const struct route *route)
@@ -200,8 +202,9 @@ void route_count(struct route *route, unsigned flags, uint64_t bytes)
 
 void route_learned(const struct route *route, struct pair *pair)
 {
-	if (route->options->offload == ENGINE_OFFLOAD_AUTO)
-		pair->no_offload = is_set(&route->no_offload);
+	/* What was refused for these files may be done for others. */
+	if (route->options->offload == ENGINE_OFFLOAD_AUTO && is_set(&route->offload_unsupported))
+		pair->no_offload = true;
 	pair->no_uncached = is_set(&route->no_uncached);
 }
 

@@ -38,8 +38,8 @@ struct route_spec {
 	int dst_fd;
 	const struct statfs *src_fs;
 	const struct statfs *dst_fs;
-	uint64_t length; /* of the copy, or of what is left of it: */
-	bool is_huge;	 /* as a whole it was more than memory may hold dirty */
+	uint64_t data; /* bytes that the copy, or what is left of it, has at most: */
+	bool is_huge;  /* as a whole it was more than memory may hold dirty */
 };
 
 struct route {
@@ -55,6 +55,7 @@ struct route {
 
 	/* atomic */
 	bool no_offload;
+	bool offload_unsupported; /* between these file systems */
 	bool no_direct_read;
 	bool no_direct_write;
 	bool no_uncached;
@@ -79,7 +80,8 @@ struct route_choice route_choose(struct route *route, uint64_t src_offset, uint6
 
 /** The file system has refused what @flags say. */
 void route_refused(struct route *route, unsigned flags);
-void route_refused_offload(struct route *route);
+/** By @error, which may be about these files only. */
+void route_refused_offload(struct route *route, int error);
 
 /** Whether a region may be read or written directly, and should be aligned. */
 bool route_may_be_direct(const struct route *route);

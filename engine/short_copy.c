@@ -10,7 +10,6 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sys/stat.h>
 
 #include "arsync/base.h"
 #include "engine_private.h"
@@ -22,21 +21,20 @@
 /* The call clones where it can, passes through the page cache, and makes nothing durable. */
 static bool is_allowed(const struct engine_options *options)
 {
-	return options->reflink == ENGINE_REFLINK_AUTO &&
-	       options->offload != ENGINE_OFFLOAD_NEVER &&
-	       options->direct != ENGINE_DIRECT_ALWAYS && options->fsync == ENGINE_FSYNC_NEVER;
+	return options->io != ENGINE_IO_SYNC && options->reflink == ENGINE_REFLINK_AUTO &&
+	       options->offload == ENGINE_OFFLOAD_AUTO && options->direct != ENGINE_DIRECT_ALWAYS &&
+	       options->fsync == ENGINE_FSYNC_NEVER;
 }
 
 /*
- * Whether the call would write zeros into a hole; or copy nothing, which is to be sure (some files
- * tell no size and have contents all the same).
+ * Data from end to end: the call would fill holes with zeros. Files that tell no size and have contents
+ * all the same, as in /proc, have no data either.
  */
-static bool needs_ladder(const struct copy_spec *spec)
+static bool is_all_data(const struct copy_spec *spec)
 {
-	struct stat st;
+	off_t hole = lseek(spec->src_fd, (off_t)spec->src_offset, SEEK_HOLE);
 
-	return fstat(spec->src_fd, &st) < 0 || (uint64_t)st.st_size <= spec->src_offset ||
-	       (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size;
+	return hole >= 0 && (uint64_t)hole >= spec->src_offset + spec->length;
 }
 
 static ssize_t copy(const struct copy_spec *spec)
@@ -57,13 +55,15 @@ ssize_t engine_copy_short(struct engine *engine, const struct copy_spec *spec)
 	if (spec->length == 0 || spec->length > ENGINE_SHORT_MAX || !is_allowed(&engine->options))
 		return -EAGAIN;
 	if (__atomic_add_fetch(&engine->short_copies, 1, __ATOMIC_RELAXED) <= AT_ONCE_MAX &&
-	    !needs_ladder(spec))
+	    is_all_data(spec))
 		n = copy(spec);
 	__atomic_sub_fetch(&engine->short_copies, 1, __ATOMIC_RELAXED);
 	if (n > 0) {
-		engine_count(engine, COPY_WAY_OFFLOAD, (uint64_t)n);
-		log_debug(engine->options.log, "copied %zd of %" PRIu64 " bytes at once: short", n,
-			  spec->length);
+		engine_count(engine, COPY_WAY_SHORT, (uint64_t)n);
+		log_debug(engine->options.log,
+			  "copied %zd of %" PRIu64
+			  " bytes at once, by the file system: a short range",
+			  n, spec->length);
 	}
 	return n;
 }

@@ -117,11 +117,12 @@ enum copy_way {
 	COPY_WAY_OFFLOAD, /* copy_file_range(2): the backing file system copies by itself */
 	COPY_WAY_RING,	  /* read and written through an io_uring */
 	COPY_WAY_SYNC,	  /* read and written by the sync method */
+	COPY_WAY_SHORT,	  /* engine_copy_short(): one copy_file_range(2), which clones or copies */
 	COPY_WAY_HOLE,	  /* nothing to copy: a hole was kept */
 	COPY_WAY_COUNT,
 };
 
-/** "clone", "offload", "ring", "sync", "hole". */
+/** "clone", "offload", "ring", "sync", "short", "hole". */
 const char *copy_way_name(enum copy_way way);
 
 struct job_result {

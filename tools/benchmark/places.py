@@ -18,8 +18,9 @@ KINDS = {
     "btrfs": ("mkfs.btrfs", ["-q", "-f"], "defaults", True),
     "tmpfs": (None, [], "", False),
 }
-ENGINE_OPTIONS = ("workers", "queue_depth", "block_size", "depth", "reflink", "io", "fsync")
-MOUNT_ONLY_OPTIONS = ("cache", "passthrough", "trigger_wait", "log")
+ENGINE_OPTIONS = ("workers", "queue_depth", "block_size", "depth", "reflink", "offload", "direct", "io",
+                  "fsync")
+MOUNT_ONLY_OPTIONS = ("cache", "passthrough", "transport", "trigger_wait", "log")
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None)
