@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -104,16 +105,27 @@ static bool read_number(const char *path, uint64_t *ret)
 	return file && fscanf(file, "%" SCNu64, ret) == 1;
 }
 
-static uint64_t memory_available(void)
+/* Bytes that /proc/meminfo tells; UINT64_MAX: it does not. */
+static uint64_t read_meminfo(const char *name)
 {
 	_cleanup_(close_file) FILE *file = fopen("/proc/meminfo", "re");
+	size_t length = strlen(name);
 	char line[128];
 	uint64_t kib;
 
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kib) == 1)
+		if (strncmp(line, name, length) == 0 && line[length] == ':' &&
+		    sscanf(line + length + 1, "%" SCNu64 " kB", &kib) == 1)
 			return kib * KIB;
 	return UINT64_MAX;
+}
+
+uint64_t page_cache_dirty(void)
+{
+	uint64_t dirty = read_meminfo("Dirty");
+	uint64_t writeback = read_meminfo("Writeback");
+
+	return MAX(dirty, writeback) == UINT64_MAX ? UINT64_MAX : dirty + writeback;
 }
 
 /* One of the two thresholds: given in bytes or, when that is 0, in percent of @available. */
@@ -130,7 +142,7 @@ static uint64_t threshold(const char *bytes_path, const char *ratio_path, uint64
 
 uint64_t page_cache_dirty_limit(void)
 {
-	uint64_t available = memory_available();
+	uint64_t available = read_meminfo("MemAvailable");
 	uint64_t background = threshold("/proc/sys/vm/dirty_background_bytes",
 					"/proc/sys/vm/dirty_background_ratio", available);
 	uint64_t limit =

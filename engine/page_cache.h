@@ -22,6 +22,9 @@ struct page_cache_range {
  */
 int page_cache_query(int fd, uint64_t offset, uint64_t length, struct page_cache_range *ret);
 
+/** Bytes of all files that are not on their disks yet. UINT64_MAX when /proc does not say. */
+uint64_t page_cache_dirty(void);
+
 /**
  * Bytes that can be written before the kernel begins to slow writers down: half-way between
  * vm.dirty_background_* and vm.dirty_*, as dirty_freerun_ceiling() in mm/page-writeback.c has it,

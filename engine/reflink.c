@@ -9,13 +9,15 @@
 
 #include "arsync/base.h"
 #include "engine_private.h"
+#include "page_cache.h"
 
 /*
  * The first piece; each next one is four times as large while that takes no time, so that a clone
- * of 1 TiB takes few calls. Where the source's dirty pages have to be written first the pieces stay
- * small.
+ * of 1 TiB takes few calls. The file system first writes the source's dirty pages back: as long as there
+ * may be more of them, the first piece is small, and the others stay so while they take their time.
  */
 #define FIRST_PIECE (16 * MIB)
+#define FIRST_PIECE_CLEAN GIB
 #define QUICK_NS (20 * UINT64_C(1000000))
 
 /* -EOPNOTSUPP: this pair of file systems does not clone; -EINVAL: not these files, or not here. */
@@ -53,11 +55,18 @@ static uint64_t clonable(const struct reflink *reflink)
 	return reflink->length & ~mask;
 }
 
+static uint64_t first_piece(uint64_t total)
+{
+	if (total > FIRST_PIECE && page_cache_dirty() < FIRST_PIECE)
+		return FIRST_PIECE_CLEAN;
+	return FIRST_PIECE;
+}
+
 int reflink_range(const struct reflink *reflink, bool (*want_stop)(void *userdata), void *userdata,
 		  uint64_t *ret_cloned)
 {
 	uint64_t total = clonable(reflink);
-	uint64_t piece = FIRST_PIECE;
+	uint64_t piece = first_piece(total);
 	uint64_t cloned = 0;
 	uint64_t start;
 

@@ -269,6 +269,22 @@ def changing(mnt, backing, how):
                 fail(f"round {n}: bytes that the source never had, behind {at}")
 
 
+def tail(mnt, backing):
+    """A whole source that ends in the middle of a block, into a longer file."""
+    length = 40 * MIB + 100
+    source, old = pattern(length, 15), pattern(64 * MIB, 16)
+    write(f"{backing}/tail-in", source)
+    write(f"{backing}/tail-out", old)
+    os.sync()
+    for directory in (mnt, backing):
+        os.stat(f"{directory}/tail-in")
+    if copy_paths(f"{mnt}/tail-in", 0, f"{mnt}/tail-out", 0, length) != (length, 0):
+        fail("not all of it was copied")
+    same("the source's end into a longer file", source + old[length:], f"{backing}/tail-out")
+    os.unlink(f"{backing}/tail-in")
+    os.unlink(f"{backing}/tail-out")
+
+
 def fill(path, left):
     """Fills the file system of `path` but for about `left` MiB."""
     chunk = pattern(MIB, 12)
@@ -287,12 +303,21 @@ def fill(path, left):
 
 
 def no_space(mnt, backing, size, kind):
-    """A contiguous prefix that equals the source, and what lies beyond it as before."""
+    """A contiguous prefix that equals the source, and what lies beyond it as before.
+
+    growing: a new file; sparse: one with holes; shared: one whose blocks are another file's, too, so
+    that overwriting takes space; shared-hole: and the source's last quarter is a hole.
+    """
     size = int(size) * MIB
-    source = read(f"{backing}/in")
+    name = "in-hole" if kind == "shared-hole" else "in"
+    source = read(f"{backing}/{name}")
     target = f"{mnt}/out-{kind}"
     old = bytearray()
-    with open(f"{backing}/out-{kind}", "wb") as file:
+    if kind.startswith("shared"):
+        old = bytearray(read(f"{backing}/old"))
+        subprocess.run(["cp", "--reflink=always", f"{backing}/old", f"{backing}/out-{kind}"],
+                       check=True)
+    with open(f"{backing}/out-{kind}", "r+b" if old else "wb") as file:
         if kind == "sparse":
             old = bytearray(size)
             data = pattern(MIB // 2, 13)
@@ -303,10 +328,10 @@ def no_space(mnt, backing, size, kind):
             file.truncate(size)
         os.fsync(file.fileno())
     os.stat(target)
-    copied, error = copy_paths(f"{mnt}/in", 0, target, 0, size)
+    copied, error = copy_paths(f"{mnt}/{name}", 0, target, 0, size)
     for path in (target, f"{backing}/out-{kind}"):
         got = read(path)
-        if error != errno.ENOSPC or not 0 < copied < size:
+        if error not in (errno.ENOSPC, errno.EDQUOT) or not 0 < copied < size:
             fail(f"{kind}: copied {copied} of {size}, error {error}")
         if got[:copied] != source[:copied]:
             fail(f"{kind}: the prefix of {copied} bytes is not the source's")
@@ -322,7 +347,7 @@ def no_space(mnt, backing, size, kind):
 def main():
     commands = {f.__name__: f for f in (
         ranges, holes, same_file, refused, drop, answer_append, answer_limit, answer_existing,
-        answer_held, changing, fill, no_space)}
+        answer_held, changing, tail, fill, no_space)}
     command, *arguments = sys.argv[1:]
     if command == "ranges":
         ranges(arguments[0], arguments[1], "cut" in arguments)

@@ -143,6 +143,14 @@ end
 forced sync --reflink=never --io=sync --direct=always --workers=1
 end
 
+if [[ $clones == yes ]]; then
+	way_name="clone up to an odd end"
+	begin tail
+	check "$way_name" ladder tail "$MNT" "$BACKING"
+	check "$way_name: by clone" between 41943040 "$(copied_bytes clone)" $((64 << 20))
+	end
+fi
+
 # --- A source that is not in the page cache -------------------------------------------------------
 
 if [[ $FSTYPE != tmpfs ]]; then
@@ -311,6 +319,13 @@ fs_mount small "$RUN_DIR/small"
 raw=$RUN_DIR/small/backing
 mkdir "$raw"
 head -c "${length}M" /dev/urandom >"$raw/in"
+kinds="growing sparse"
+if [[ $clones == yes ]]; then
+	kinds+=" shared shared-hole"
+	head -c "${length}M" /dev/urandom >"$raw/old"
+	head -c "$((length * 3 / 4))M" /dev/urandom >"$raw/in-hole"
+	truncate -s "${length}M" "$raw/in-hole"
+fi
 check "nearly no space" ladder fill "$raw/filler" $((length / 2))
 
 # no_space KINDS OPTION...
@@ -328,9 +343,25 @@ no_space() {
 	end
 	sync -f "$raw"
 }
-no_space "growing sparse" --io=sync
-no_space "growing sparse" --direct=never
-no_space "growing sparse" --direct=always
+no_space "$kinds" --io=sync
+no_space "$kinds" --direct=never
+no_space "$kinds" --direct=always
 # Where there are clones, they are what the file system makes by itself, and they take no space.
 [[ $clones == yes ]] || no_space "growing sparse" --offload=always
 umount "$RUN_DIR/small"
+
+# A btrfs whose quota is used up does not even cut anything off.
+if [[ $FSTYPE == btrfs ]] && command -v btrfs >/dev/null; then
+	fs_make limited btrfs 512M
+	fs_mount limited "$RUN_DIR/limited"
+	raw=$RUN_DIR/limited/backing
+	check "a limited subvolume" btrfs subvolume create "$raw"
+	check "quotas" btrfs quota enable "$raw"
+	check "a limit" btrfs qgroup limit 60M "$raw"
+	head -c 40M /dev/urandom >"$raw/in"
+	sync -f "$raw"
+	BACKING=$raw begin quota --reflink=never
+	check "no quota left" ladder no_space "$MNT" "$raw" 40 growing
+	end
+	umount "$RUN_DIR/limited"
+fi

@@ -29,6 +29,7 @@ static struct kernel {
 	struct file_clone_range calls[CALLS_MAX];
 	int errors[CALLS_MAX]; /* positive errno for the n-th call; 0: it succeeds */
 	bool bad_call;
+	uint64_t dirty;	     /* of all files */
 	unsigned stop_after; /* want_stop() says so from this call on */
 } kernel;
 
@@ -52,6 +53,13 @@ int __wrap_ioctl(int fd, unsigned long request, void *argument)
 	return kernel.errors[n] ? -1 : 0;
 }
 
+uint64_t __wrap_page_cache_dirty(void);
+
+uint64_t __wrap_page_cache_dirty(void)
+{
+	return kernel.dirty;
+}
+
 static bool want_stop(void *userdata)
 {
 	assert_ptr_equal(userdata, &kernel);
@@ -61,7 +69,7 @@ static bool want_stop(void *userdata)
 static int setup(void **state)
 {
 	(void)state;
-	kernel = (struct kernel){ .stop_after = UINT32_MAX };
+	kernel = (struct kernel){ .stop_after = UINT32_MAX, .dirty = GIB };
 	return 0;
 }
 
@@ -163,6 +171,37 @@ static void test_reflink_range_in_pieces(void **state)
 		at += kernel.calls[i].src_length;
 	}
 	assert_int_equal(at, 100 * GIB);
+}
+
+/* Nothing can have to be written back first: as much as can be cloned while nobody waits. */
+static void test_reflink_range_clean(void **state)
+{
+	uint64_t cloned;
+
+	(void)state;
+	kernel.dirty = 15 * MIB;
+	assert_int_equal(clone(range(0, 0, GIB), &cloned), 0);
+	assert_int_equal(cloned, GIB);
+	assert_int_equal(kernel.n_calls, 1);
+	assert_int_equal(clone(range(0, 0, 2 * GIB), &cloned), 0);
+	assert_int_equal(kernel.n_calls, 3);
+	assert_call(1, 0, 0, GIB);
+}
+
+/* Behind the source's end a length that is no multiple of a block would cut the destination's data. */
+static void test_reflink_range_unaligned_end_inside(void **state)
+{
+	struct reflink inside = range(0, 0, 10 * BLOCK + 5);
+	uint64_t cloned;
+
+	(void)state;
+	inside.src_size = 10 * BLOCK + 5;
+	inside.dst_size = 10 * BLOCK + 6;
+	assert_int_equal(clone(inside, &cloned), 0);
+	assert_int_equal(cloned, 10 * BLOCK);
+	inside.dst_size--;
+	assert_int_equal(clone(inside, &cloned), 0);
+	assert_int_equal(cloned, 10 * BLOCK + 5);
 }
 
 static void test_reflink_range_stopped(void **state)
@@ -305,6 +344,8 @@ int main(int argc, char **argv)
 		TEST(test_reflink_range_unaligned_offsets),
 		TEST(test_reflink_range_unaligned_end),
 		TEST(test_reflink_range_in_pieces),
+		TEST(test_reflink_range_clean),
+		TEST(test_reflink_range_unaligned_end_inside),
 		TEST(test_reflink_range_stopped),
 		TEST(test_reflink_range_interrupted),
 		TEST(test_reflink_range_errors),

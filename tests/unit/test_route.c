@@ -457,6 +457,27 @@ static void test_offload_refusal_is_remembered(void **state)
 	assert_int_equal(offload_calls(), calls);
 }
 
+/* Refused for one file is not refused for the next. */
+static void test_offload_refusal_for_one_file(void **state)
+{
+	static const int errors[] = { ETXTBSY, EPERM, EINVAL };
+	struct harness *h = network_harness(state);
+	uint64_t before;
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+
+		kernel.offload_error = errors[i];
+		kernel.offload_end = 0;
+		assert_result(copy_all(h, src, dst, SIZE), 0, SIZE);
+		before = harness_stats(h).bytes[COPY_WAY_OFFLOAD];
+		kernel.offload_end = NO_LIMIT;
+		assert_result(copy_all(h, src, dst, SIZE), 0, SIZE);
+		assert_int_equal(harness_stats(h).bytes[COPY_WAY_OFFLOAD], before + SIZE);
+		assert_pattern(dst, 0, SIZE, SRC, 0);
+	}
+}
+
 static void test_offload_auto_only_where_a_server_copies(void **state)
 {
 	struct harness *h = network_harness(state);
@@ -779,6 +800,7 @@ int main(int argc, char **argv)
 		TEST_ROUTE(test_offload_short_counts_then_refused),
 		TEST_ROUTE(test_offload_refused_into_the_middle),
 		TEST_ROUTE(test_offload_refusal_is_remembered),
+		TEST_ROUTE(test_offload_refusal_for_one_file),
 		TEST_ROUTE(test_offload_auto_only_where_a_server_copies),
 		TEST_ROUTE(test_offload_error_answers_the_prefix),
 		TEST_ROUTE(test_offload_always_refused_is_an_error),
