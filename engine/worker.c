@@ -12,11 +12,15 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "arsync/base.h"
 #include "dispatcher.h"
 #include "engine_private.h"
 #include "file_copy.h"
+
+#define SLICE_NS 50000000 /* of 100 ms at most */
 
 /* What worker_start() and its thread tell each other; lives on the starter's stack. */
 struct start {
@@ -42,6 +46,34 @@ static void pin(struct worker *worker)
 				  worker->index);
 		return;
 	}
+}
+
+/*
+ * A long time slice: who has a shorter one, and that is everybody else, does not wait for its end when
+ * waking up (PREEMPT_SHORT of the scheduler, since Linux 6.12), so that a small copy, or an ls, is not
+ * held up by the workers. Best effort; threads that the ring starts inherit it.
+ */
+static void lengthen_slice(struct worker *worker)
+{
+	/* As in linux/sched/types.h, which cannot be included beside sched.h. */
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr = {
+		.size = sizeof(attr),
+		.policy = SCHED_OTHER,
+		.nice = getpriority(PRIO_PROCESS, 0),
+		.runtime = SLICE_NS,
+	};
+
+	if (sched_getscheduler(0) != SCHED_OTHER)
+		return; /* somebody has chosen */
+	if (syscall(SYS_sched_setattr, 0, &attr, 0) < 0)
+		log_debug(worker->engine->options.log, "worker %u keeps its time slice: %m",
+			  worker->index);
 }
 
 static int make_buffers(struct worker *worker)
@@ -112,6 +144,7 @@ static int init_in_thread(struct worker *worker)
 	(void)snprintf(name, sizeof(name), "arsync-%u", worker->index);
 	(void)pthread_setname_np(pthread_self(), name); /* for humans only */
 	pin(worker);
+	lengthen_slice(worker);
 	r = cred_thread_init(&worker->cred, false);
 	if (r < 0)
 		return r;

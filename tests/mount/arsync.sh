@@ -112,7 +112,7 @@ check "cancel: has ended: 1" status_is 1 arsync cancel . "$id"
 check_fails "--background outside" "not in one arsyncfs mount" arsync copy --background "$SCRATCH/tree" x
 
 mkdir slow "$SCRATCH/slow"
-head -c 500M /dev/zero | tee "$SCRATCH/slow/big" "$SCRATCH/slow/bigger" slow/big slow/bigger >slow/biggest
+head -c 500M /dev/zero | tee "$SCRATCH"/slow/{big,bigger,biggest} slow/big slow/bigger >slow/biggest
 id=$(arsync copy -b slow slow.copy)
 check "wait: --timeout: 4" status_is 4 arsync wait --timeout=0.05 . "$id"
 check "jobs: it runs" contains "$(arsync jobs .)" "running"
@@ -165,7 +165,7 @@ interrupted() {
 	contains "$(cat "$RUN_DIR/err")" "cancelled; nothing is left at interrupted"
 }
 
-slow_options=(--local --reflink=never --workers=1 --queue_depth=1 --block_size=64K)
+slow_options=(--local --reflink=never --direct=always --workers=1 --queue_depth=1 --block_size=64K)
 check "Ctrl-C in the mount: 130" interrupted INT 130 "$ARSYNC" copy slow interrupted
 check "SIGTERM in the mount: 143" interrupted TERM 143 "$ARSYNC" copy slow interrupted
 check "nothing is left in the mount" nothing_left "$BACKING"
