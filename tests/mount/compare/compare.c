@@ -75,10 +75,12 @@ static void place_destroy(struct place *place)
 static void run_there(const struct place *place, void (*run)(struct side *))
 {
 	static const int fatal[] = { SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS };
-	const char *type = getenv("FSTYPE");
+	const char *type = getenv("FSTYPE"), *options = getenv("MOUNT_OPTIONS");
 	struct side side = {
 		.out = place->transcript,
 		.raw = strcmp(place->variable, "SCRATCH") == 0,
+		.passthrough = !options || !strstr(options, "passthrough=never"),
+		.old_attributes = options && strstr(options, "cache=always"),
 		/* XFS allocates ahead of appending writes, btrfs when it commits. */
 		.exact_blocks = type && (strcmp(type, "ext4") == 0 || strcmp(type, "tmpfs") == 0),
 	};

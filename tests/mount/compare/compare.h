@@ -60,6 +60,8 @@ struct side {
 	struct transcript *out;
 	bool raw;	   /* not the mount */
 	bool exact_blocks; /* the file system allocates nothing in advance: compare st_blocks */
+	bool passthrough; /* the kernel reads and writes files of the mount directly, where it can */
+	bool old_attributes; /* it keeps them for an hour */
 };
 
 struct call_group {
