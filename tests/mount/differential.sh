@@ -9,9 +9,10 @@ program=$(dirname "${BASH_SOURCE[0]}")/differential.py
 seeds=${SEEDS-"1 2 3 4 5 $RANDOM $RANDOM"}
 
 # What the others do not claim to keep, inode flags; and the time of the last access, which arsyncfs has
-# changed by reading, before the others came.
+# changed by reading, before the others came. rsync empties an ACL's entry of the group where it equals the
+# mask.
 cp_without=(flags atime)
-rsync_without=(flags atime)
+rsync_without=(flags atime xattrs)
 
 remove() {
 	chattr -R -f -ia "$@" 2>/dev/null # (it complains about symbolic links)

@@ -196,7 +196,10 @@ check "names of any bytes" python3 "$RUN_DIR/names.py" "$MNT"
 # --- long polls and cancel ----------------------------------------------------------------------------
 
 mkdir slow
-for ((i = 0; i < 4; i++)); do head -c 200M /dev/zero >"slow/big$i"; done
+# Memory copies faster than a disk that is written to directly.
+mebibytes=200
+[[ $FSTYPE != tmpfs ]] || mebibytes=500
+for ((i = 0; i < 4; i++)); do head -c ${mebibytes}M /dev/zero >"slow/big$i"; done
 
 cat >"$RUN_DIR/polls.py" <<'END'
 # Long polls of many clients while a job runs, then a cancel: who waits hears of it at once.
@@ -245,8 +248,8 @@ print("the last of 100 heard of the cancel after %.0f ms" % (took * 1000))
 assert took < float(sys.argv[2]), took # with what there was to be removed
 assert max(at for _, at in answers) - before < 3
 END
-grace=1
-[[ $(nm -D "$ARSYNCFS" 2>/dev/null) != *__asan* ]] || grace=5
+# What a disk has in flight is waited for, and a busy one takes its time.
+grace=5
 check "long polls of 100 clients, and a cancel" python3 "$RUN_DIR/polls.py" "$MNT" "$grace"
 check "a cancelled copy does not exist" test ! -e slow.copy
 check "nothing is left" nothing_left "$BACKING"
@@ -274,10 +277,10 @@ for a, b in zip(seen, seen[1:]):
 inside = {s["bytes"] for s in seen if s["files"] < 4 and s["bytes"] % (200 * 2**20)}
 print("%d looks, %d different amounts" % (len(seen), len(inside)))
 assert len(inside) >= 3, inside
-assert now["bytes"] == now["bytes_total"] == 4 * 200 * 2**20 and now["files"] == 4, now
+assert now["bytes"] == now["bytes_total"] == 4 * int(sys.argv[2]) * 2**20 and now["files"] == 4, now
 assert now["rate"] > 0 and now["eta"] == 0 and now["elapsed"] > 0, now
 END
-check "progress" python3 "$RUN_DIR/progress.py" "$MNT"
+check "progress" python3 "$RUN_DIR/progress.py" "$MNT" "$mebibytes"
 check_same_tree "progress: the copy" "$BACKING/slow" "$BACKING/slow.copy"
 rm -r slow.copy
 

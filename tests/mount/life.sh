@@ -191,6 +191,7 @@ daemons() {
 no_daemons() { [[ -z $(daemons) ]]; }
 
 check "umount" umount "$here/mnt"
+check "its daemon ends" wait_until 5 no_daemons
 bounded 20 "$ARSYNCFS" "$here/backing" "$here/mnt" >"$RUN_DIR/out" 2>&1
 check_equal "without -f it goes to the background" 0 $?
 check_equal "silently" "" "$(cat "$RUN_DIR/out")"
