@@ -118,8 +118,10 @@ static int set_size(struct file_copy *copy)
 
 	if (copy->prefix == 0 && copy->highest == 0)
 		return 0;
-	if (fstat(copy->spec.dst_fd, &st) < 0)
+	if (fstat(copy->spec.dst_fd, &st) < 0) {
+		copy->prefix = 0; /* nobody knows how long it is */
 		return negative_errno();
+	}
 	size = (uint64_t)st.st_size;
 	want = MAX(end, MIN(copy->dst_size, size));
 	if (size == want && copy->preallocated_end <= want)
@@ -127,12 +129,9 @@ static int set_size(struct file_copy *copy)
 	if (size > MAX(copy->highest, copy->dst_size))
 		return 0;
 	r = RETRY_EINTR(ftruncate(copy->spec.dst_fd, (off_t)want)) < 0 ? negative_errno() : 0;
-	if (r < 0 && size < want && size > copy->spec.dst_offset) {
-		/* The hole at the end does not fit; the data before it does. */
-		copy->prefix = size - copy->spec.dst_offset;
-		copy->error = r;
-		r = 0;
-	}
+	/* The hole at the end does not fit; the data before it, if there is some, does. */
+	if (r < 0 && size < want)
+		copy->prefix = size - MIN(size, copy->spec.dst_offset);
 	return r;
 }
 
@@ -220,7 +219,7 @@ static void finish(struct file_copy *copy, struct worker *worker)
 	if (r == 0)
 		r = set_size(copy);
 	if (r < 0)
-		copy->error = r; /* the prefix is there all the same */
+		copy->error = r; /* what set_size() has left of the prefix is there all the same */
 	if (r == 0 && is_crowded_out(copy)) {
 		begin_tight(copy, worker);
 		return;

@@ -97,6 +97,8 @@ static struct region *plan_data(struct file_copy *copy, struct extent *extent)
 		copy->max_regions = 1;
 		if (extent->length > block)
 			shorten(copy, extent, block);
+	} else if (dst_offset < copy->ordered_end && extent->length > copy->stride) {
+		shorten(copy, extent, copy->stride); /* it has just been found that order counts */
 	}
 	region = region_new(copy, extent->offset, dst_offset, extent->length);
 	if (region)

@@ -1035,6 +1035,25 @@ static void test_copy_file_size_limit_in_a_hole(void **state)
 	assert_int_equal(test_size(dst), result->bytes);
 }
 
+/* Nothing but a hole, and the file cannot get as long: that is no success. */
+static void test_copy_file_size_limit_before_a_hole(void **state)
+{
+	struct harness *h = harness_of(state);
+	int src = make_sparse(h, "..d"), dst = test_dir_file(&h->dir, false);
+	struct copy_spec spec = { .src_fd = src, .dst_fd = dst, .length = 2 * MIB };
+	const struct job_result *result;
+	struct rlimit old, limited;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	limited = old;
+	limited.rlim_cur = MIB;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limited), 0);
+	result = harness_copy(h, spec);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_result(result, -EFBIG, 0);
+	assert_int_equal(test_size(dst), 0);
+}
+
 /* Copying into a file strips its setuid bit, as a write by an ordinary user does. */
 static void test_copy_strips_setuid(void **state)
 {
@@ -1215,6 +1234,7 @@ int main(int argc, char **argv)
 		TEST_SMALL(test_copy_no_space, "sync"),
 		TEST_BOTH_METHODS(test_copy_file_size_limit),
 		TEST_BOTH_METHODS(test_copy_file_size_limit_in_a_hole),
+		TEST_BOTH_METHODS(test_copy_file_size_limit_before_a_hole),
 		TEST_BOTH_METHODS(test_copy_strips_setuid),
 		TEST_BOTH_METHODS(test_copy_reflink),
 		TEST_WITH_METHOD(test_copy_without_registered_buffers, "uring"),
