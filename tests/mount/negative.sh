@@ -31,7 +31,7 @@ for i in {1..30}; do
 done
 check_equal "tree copies are there at once" 0 "$hidden"
 
-check_fails "missing for now" "No such file" stat "$MNT/outside"
+check_fails "a name that is not there is remembered" "No such file" stat "$MNT/outside"
 : >"$BACKING/outside"
 check "made outside, it appears within two seconds" wait_until 2 test -e "$MNT/outside"
 
