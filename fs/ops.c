@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "arsync/base.h"
+#include "cpu_latency.h"
 #include "ring.h"
 #include "setid.h"
 
@@ -20,6 +21,7 @@ struct session *ops_begin(fuse_req_t req, enum stats_request request)
 	struct session *session = fuse_req_userdata(req);
 
 	stats_count(&session->stats, request);
+	cpu_latency_note(session->cpu_latency);
 	return session;
 }
 

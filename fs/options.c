@@ -98,6 +98,16 @@ static int set_passthrough(struct options *options, const char *name, const char
 	return r;
 }
 
+static int set_cpu_latency(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = { { "auto", true }, { "never", false } };
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->cpu_latency = chosen;
+	return r;
+}
+
 static int set_transport(struct options *options, const char *name, const char *value)
 {
 	static const struct choice choices[] = {
@@ -138,6 +148,7 @@ static const struct rule rules[] = {
 	{ "cache", set_cache },
 	{ "passthrough", set_passthrough },
 	{ "transport", set_transport },
+	{ "cpu_latency", set_cpu_latency },
 	{ "trigger_wait", set_trigger_wait },
 	{ "log", set_log },
 };
@@ -254,6 +265,7 @@ int options_parse(struct options *options, int argc, char **argv)
 {
 	*options = (struct options){
 		.passthrough = true,
+		.cpu_latency = true,
 		.trigger_wait = 30,
 		.log_level = LOG_LEVEL_INFO,
 		.fuse = FUSE_ARGS_INIT(argc, argv),
@@ -312,6 +324,8 @@ const char *options_help(void)
 	       "  --passthrough=auto|never  let the kernel read and write files directly (auto)\n"
 	       "  --transport=auto|ring|dev how requests come: FUSE over io_uring, /dev/fuse (auto:\n"
 	       "                            io_uring where the kernel has it switched on)\n"
+	       "  --cpu_latency=auto|never  let processors not sleep deeply while requests come one\n"
+	       "                            after the other (auto: where root may ask for it)\n"
 	       "  --trigger_wait=SECONDS    after so long user.arsync.copy answers EINPROGRESS\n"
 	       "                            and goes on in the background; 0: never (30)\n"
 	       "  --log=error|warn|info|debug\n"

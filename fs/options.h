@@ -39,6 +39,7 @@ struct options {
 	enum options_transport transport;
 	struct atime atime;
 	bool passthrough;      /* where it is to be had */
+	bool cpu_latency;      /* the same */
 	unsigned trigger_wait; /* seconds; 0: no limit */
 	enum log_level log_level;
 	bool foreground;

@@ -20,6 +20,7 @@
 
 #include "arsync/base.h"
 #include "caller.h"
+#include "cpu_latency.h"
 #include "jobs.h"
 #include "mountinfo.h"
 #include "mountpoint.h"
@@ -263,6 +264,8 @@ static int prepare_threads(struct session *session)
 	r = notify_start(session);
 	if (r == 0)
 		r = waiting_new(&session->waiting);
+	if (r == 0 && session->options->cpu_latency)
+		r = cpu_latency_new(session->log, &session->cpu_latency);
 	if (r < 0)
 		log_error(session->log, "cannot start a thread: %s", strerror(-r));
 	return r;
@@ -334,6 +337,7 @@ static int serve(struct session *session)
 	notify_stop(session); /* what it ends are jobs of which the engine knows nothing any more */
 	waiting_free(session->waiting);
 	ring_stop(session->ring);
+	cpu_latency_free(session->cpu_latency);
 	log_info(session->log, "%s is unmounted", session->mountpoint);
 	return r;
 }

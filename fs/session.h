@@ -33,6 +33,7 @@
 #endif
 #endif
 
+struct cpu_latency;
 struct jobs;
 struct notifier;
 struct ring;
@@ -52,8 +53,9 @@ struct session {
 	struct waiting *waiting;
 	struct notifier *notifier;
 	struct fuse_session *fuse;
-	struct ring *ring;     /* NULL: not to be tried */
-	pthread_key_t callers; /* caller.c: struct cred_thread of each thread */
+	struct ring *ring;		 /* NULL: not to be tried */
+	struct cpu_latency *cpu_latency; /* NULL: not to be had */
+	pthread_key_t callers;		 /* caller.c: struct cred_thread of each thread */
 	/* Atomic. */
 	_Atomic enum handle_passthrough passthrough;
 	struct stats stats;

@@ -6,6 +6,7 @@
 #include "stats.h"
 
 #include "arsync/base.h"
+#include "cpu_latency.h"
 #include "json.h"
 #include "ring.h"
 #include "session.h"
@@ -19,6 +20,8 @@ static json_object *mount_to_json(struct session *session)
 	json_add(object, "passthrough", json_object_new_boolean(handle_passthrough_works(session)));
 	json_add(object, "transport",
 		 json_object_new_string(ring_in_use(session->ring) ? "ring" : "dev"));
+	json_add(object, "cpu_latency_held",
+		 json_object_new_boolean(cpu_latency_is_held(session->cpu_latency)));
 	json_add(object, "inode_identity",
 		 json_object_new_string(session->inodes->root->by_handle ? "handles" : "paths"));
 	json_add_number(object, "inodes", n_inodes);
