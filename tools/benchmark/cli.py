@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 from . import machine, plot, report
-from .base import BenchError, Interrupted, end_on_signals, needed, undisturbed, warn
+from .base import BenchError, Interrupted, end_on_signals, needed, program, undisturbed, warn
 from .places import (ENGINE_OPTIONS, KINDS, MOUNT_ONLY_OPTIONS, check_programs, check_space,
                      on_disk, why_missing)
 from .processes import adopt_orphans
@@ -22,17 +22,27 @@ DESCRIPTION = """Measures how fast arsyncfs copies, beside cp, rsync and others,
 file systems, and verifies every copy. Needs root and a machine that does nothing else."""
 
 
-def names_of(known):
-    """A parser of comma-separated names that must be known; upper and lower case are the same."""
+def names_of(known, more=lambda _name: ()):
+    """A parser of comma-separated names that must be known, or of which `more` makes several;
+    upper and lower case are the same."""
     def parse(text):
         lookup = {name.lower(): name for name in known}
-        wanted = [name.strip() for name in text.split(",") if name.strip()]
-        unknown = [name for name in wanted if name.lower() not in lookup]
-        if unknown or not wanted:
-            raise argparse.ArgumentTypeError(
-                f"'{', '.join(unknown)}' is not among {', '.join(known)}")
-        return list(dict.fromkeys(lookup[name.lower()] for name in wanted))
+        wanted = {}
+        for name in filter(None, (part.strip().lower() for part in text.split(","))):
+            found = [lookup[name]] if name in lookup else more(name)
+            if not found:
+                raise argparse.ArgumentTypeError(f"'{name}' is not among {', '.join(known)}")
+            wanted.update(dict.fromkeys(found))
+        if not wanted:
+            raise argparse.ArgumentTypeError("no name")
+        return list(wanted)
     return parse
+
+
+def several_works(name):
+    """The works of a group, or those whose names begin with `name` and a hyphen."""
+    return [work.name for work in WORKS.values()
+            if work.group == name or work.name.lower().startswith(f"{name}-")]
 
 
 def scale(text):
@@ -68,7 +78,9 @@ def parser(repository):
     made = argparse.ArgumentParser(prog="tools/bench", description=DESCRIPTION)
     add = made.add_argument
     add("--quick", action="store_true", help="a few works with smaller files, about a minute")
-    add("--work", type=names_of(WORKS), metavar="NAMES", help="only these works, with commas")
+    add("--work", type=names_of(WORKS, several_works), metavar="NAMES",
+        help="only these works, with commas; also the groups files, requests and trees, and the "
+        "beginning of several names: FIO, WALK")
     add("--fs", type=names_of(KINDS), metavar="NAMES",
         help="all of these file systems for each work, instead of the work's own choice")
     add("--rounds", type=positive, default=0, metavar="N", help="rounds of each work (mostly 5)")
@@ -81,6 +93,8 @@ def parser(repository):
         help="where the images of the file systems go ($TMPDIR or /var/tmp)")
     add("--build", default=os.path.join(repository, "build"), metavar="DIR",
         help="where arsyncfs is built (build)")
+    add("--passthrough-hp", default=program("passthrough_hp") or "", metavar="FILE",
+        help="libfuse's own passthrough, to compare with; by default the one in $PATH, if any")
     add("--scale", type=scale, default=fractions.Fraction(1), metavar="FRACTION",
         help="shrink all sizes, to try the benchmark itself: 1/64; measures nothing")
     add("--list", action="store_true", help="list works and file systems")
@@ -89,7 +103,8 @@ def parser(repository):
 
 def plan(arguments, settings):
     """What to do: pairs (work, file system), and sentences about what is left out."""
-    chosen = arguments.work or list(QUICK if arguments.quick else WORKS)
+    chosen = arguments.work or list(QUICK) if arguments.quick else arguments.work or [
+        name for name, work in WORKS.items() if not work.on_request]
     pairs, skipped = [], []
     for name in chosen:
         work = WORKS[name](settings)
@@ -125,7 +140,7 @@ def measure(arguments):
     check_programs(build)
     with private_directory(directory) as private:
         settings = Settings(build, private, dict(arguments.option), arguments.scale,
-                            arguments.quick, arguments.rounds)
+                            arguments.quick, arguments.rounds, arguments.passthrough_hp)
         pairs, skipped = plan(arguments, settings)
         check_plan(pairs, private)
         done = report.Report(str(settings.scale), settings.quick, settings.options,
@@ -162,11 +177,11 @@ def show(lines):
 
 def list_all():
     """What --list prints."""
-    rows = [["work", "file systems", "what"]]
-    settings = Settings("", "", {}, fractions.Fraction(1), False, 0)
-    rows += [[name, " ".join(work.file_systems), work(settings).title]
+    rows = [["work", "group", "file systems", "what"]]
+    settings = Settings("", "", {}, fractions.Fraction(1), False, 0, "")
+    rows += [[name, work.group, " ".join(work.file_systems), work(settings).title]
              for name, work in WORKS.items()]
-    show([*report.table(rows, left=3, indent=""), "", f"file systems: {' '.join(KINDS)}"])
+    show([*report.table(rows, left=4, indent=""), "", f"file systems: {' '.join(KINDS)}"])
 
 
 def enter_namespace():
@@ -196,6 +211,7 @@ def act(arguments):
         adopt_orphans()
         os.umask(0o022)
         os.environ["LC_ALL"] = "C"
+        os.environ.update(GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_NOSYSTEM="1")
         done = measure(arguments)
     show(report.summary_lines(done))
     if arguments.plot:

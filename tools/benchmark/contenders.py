@@ -110,59 +110,82 @@ class FileCopies:
 
 
 class TreeCopies:
-    """Contenders that copy one tree below the backing directory."""
+    """Contenders that copy one tree below the backing directory.
 
-    # kind: (is it in the mount, does it keep times)
-    KINDS = {"cp": (False, False), "mount": (True, False), "tree": (True, True),
-             "engine": (False, True), "rsync": (False, True)}
+    flags: of cp, for the kind cp and for those that are named after a mount.
+    """
 
-    def __init__(self, place, name):
-        self.place, self.name = place, name
+    PROGRAMS = {"engine": None, "tree": "setfattr", "rsync": "rsync"}  # others: cp
+    ON_BACKING = ("cp", "engine", "rsync")
+
+    def __init__(self, place, name, flags="-r"):
+        self.place, self.name, self.flags = place, name, flags
 
     def make(self, kind):
-        """The contender of a kind, or None when its program is not installed."""
-        in_mount, keeps_times = self.KINDS[kind]
-        needs = {"cp": "cp", "mount": "cp", "tree": "setfattr", "rsync": "rsync"}.get(kind)
+        """The contender of a kind: cp, engine, tree, rsync or a mount; None if its program is not
+        installed, or there is no such mount."""
+        needs = self.PROGRAMS.get(kind, "cp")
         if needs and not program(needs):
             return None
-        path = self.place.inside if in_mount else self.place.below
-        copy = f"{self.name}.copy-{kind}"
-        source, destination = path(self.name), path(copy)
-        command = {
-            "cp": [program("cp"), "-r", source, destination],
-            "mount": [program("cp"), "-r", source, destination],
-            # The destination is a path in the mount.
-            "tree": [program("setfattr"), "-n", "user.arsync.copy", "-v", copy, source],
-            "engine": self.place.engine_command(source, destination),
-            "rsync": [program("rsync"), "-a", source + "/", destination],
-        }[kind]
+        if kind not in self.ON_BACKING and self._mount(kind) not in self.place.mounts:
+            return None
+        command, copy = self.command(kind), self._copy(kind)
+        keeps_all = self.flags == "-a" or kind in self.PROGRAMS
         return Contender(
             kind, lambda: Sample(time_steps([[command]])),
             lambda: data.check_tree(self.place.below(self.name), self.place.below(copy),
-                                    keeps_times),
-            lambda: remove_path(destination))
+                                    keeps_all),
+            lambda: remove_path(self._path(kind, copy)))
+
+    def command(self, kind):
+        """What makes the copy."""
+        source, destination = self._path(kind, self.name), self._path(kind, self._copy(kind))
+        return {
+            # The destination is a path in the mount.
+            "tree": [program("setfattr"), "-n", "user.arsync.copy", "-v", self._copy(kind), source],
+            "engine": self.place.engine_command(source, destination),
+            "rsync": [program("rsync"), "-a", source + "/", destination],
+        }.get(kind, [program("cp"), self.flags, source, destination])
+
+    def _copy(self, kind):
+        return f"{self.name}.copy-{kind}"
+
+    def _path(self, kind, name):
+        if kind in self.ON_BACKING:
+            return self.place.below(name)
+        return self.place.inside(name, self._mount(kind))
+
+    @staticmethod
+    def _mount(kind):
+        return "mount" if kind == "tree" else kind
 
     def make_all(self, *kinds):
         """The contenders of these kinds, without those that are not installed."""
         return [made for made in map(self.make, kinds) if made]
 
 
+def fio_job(*arguments, methods=()):
+    """Runs fio with one job; returns what it says about the job. methods: the first one of these
+    I/O engines that works."""
+    command = [needed("fio"), "--name=job", "--output-format=json", *arguments]
+    with time_limit(RUN_LIMIT, "fio"):
+        for choice in [[f"--ioengine={method}"] for method in methods] or [[]]:
+            done = subprocess.run([*command, *choice], capture_output=True,
+                                  stdin=subprocess.DEVNULL, text=True, check=False)
+            if done.returncode == 0:
+                return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
+    raise BenchError(f"'{' '.join(command)}' failed: {done.stderr.strip()}")
+
+
 def fio_read(path):
     """A contender that only reads a file, past the page cache: what the disk can give."""
     if not program("fio"):
         return None
-    command = [program("fio"), "--name=read", f"--filename={path}", "--rw=read", "--bs=1M",
-               "--direct=1", "--iodepth=16", "--readonly", "--output-format=json"]
 
     def measure():
-        with time_limit(RUN_LIMIT, "fio"):
-            for method in ("io_uring", "libaio"):
-                done = subprocess.run([*command, f"--ioengine={method}"], capture_output=True,
-                                      stdin=subprocess.DEVNULL, text=True, check=False)
-                if done.returncode == 0:
-                    # Its own count: starting fio takes longer than starting cp.
-                    job = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
-                    return Sample(job["read"]["runtime"] / 1000)
-        raise BenchError(f"fio cannot read {path}: {done.stderr.strip()}")
+        job = fio_job(f"--filename={path}", "--rw=read", "--bs=1M", "--direct=1", "--iodepth=16",
+                      "--readonly", methods=("io_uring", "libaio"))
+        # Its own count: starting fio takes longer than starting cp.
+        return Sample(job["read"]["runtime"] / 1000)
 
     return Contender("fio", measure, lambda: None, lambda: None)

@@ -89,6 +89,8 @@ def merged(ranges):
 
 def warm(path):
     """Reads a file's data, or every file of a tree, into the page cache."""
+    if os.path.islink(path):
+        return
     if os.path.isdir(path):
         for directory, _, names in os.walk(path):
             for name in names:
@@ -132,6 +134,19 @@ def check_file(source, copy, sparse=False):
                          f"{have.st_blocks}")
 
 
+def check_tagged(path, tag, block, expected):
+    """So many blocks of a file consist of nothing but this tag, give or take one; other blocks
+    have none of it."""
+    whole, pieces = tag * (block // len(tag)), 0
+    with open(path, "rb") as file:
+        while piece := file.read(block):
+            pieces += piece == whole
+            if piece != whole and tag in piece:
+                raise BenchError(f"{path} has half a block of what was written")
+    if abs(pieces - expected) > 1:
+        raise BenchError(f"{path} has {pieces} of the {expected} blocks that were written")
+
+
 def check_ranges(source, copy, ranges, size):
     """The copy has the source's bytes in these ranges (offset, end), and zeros elsewhere."""
     with open(source, "rb", buffering=0) as first, open(copy, "rb", buffering=0) as second:
@@ -145,26 +160,46 @@ def check_ranges(source, copy, ranges, size):
         check_range(None, second.fileno(), position, size, copy)
 
 
-def check_tree(source, copy, times):
-    """Names, types, modes and contents are equal; times: mtimes, too."""
-    expected, found = _listing(source, times), _listing(copy, times)
+def check_tree(source, copy, attributes):
+    """Names, types, modes, contents and targets of links are equal; attributes: owners and times,
+    too."""
+    expected, found = _listing(source, attributes), _listing(copy, attributes)
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise BenchError(f"{copy} is not a correct copy: {name} is {found.get(name)} (type and "
-                             f"mode, size, mtime) instead of {expected.get(name)}")
-    for name, (mode, *_) in expected.items():
-        if stat.S_ISREG(mode):
+                             "mode, size, target, owner, group, mtime) instead of "
+                             f"{expected.get(name)}")
+    for name, (mode, size, *_) in expected.items():
+        if size and stat.S_ISREG(mode):
             check_file(os.path.join(source, name), os.path.join(copy, name))
 
 
-def _listing(root, times):
-    """{relative name: (mode with type, size of a file, mtime in ns or None)} of a whole tree."""
+def check_names(source, copy):
+    """Both have the same names in the same directories."""
+    pairs = zip(_walk(source), _walk(copy))
+    for (place, names), (other, found) in pairs:
+        if (place, names) != (other, found):
+            raise BenchError(f"{copy} is not a correct copy: {other} has {len(found)} names where "
+                             f"{place} has {len(names)}, or others")
+
+
+def _walk(root):
+    """(relative path, names) of each directory, in order."""
+    for directory, names, files in os.walk(root):
+        names.sort()
+        yield os.path.relpath(directory, root), sorted(names + files)
+
+
+def _listing(root, attributes):
+    """{relative name: (mode with type, size of a file, target of a link, and owner, group, mtime
+    in ns)} of a whole tree."""
     found = {}
     for directory, names, files in os.walk(root):
         for name in [*names, *files, "."]:
             path = os.path.join(directory, name)
             status = os.lstat(path)
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            mtime = status.st_mtime_ns if times else None
-            found[os.path.relpath(path, root)] = (status.st_mode, size, mtime)
+            target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else None
+            more = (status.st_uid, status.st_gid, status.st_mtime_ns) if attributes else ()
+            found[os.path.relpath(path, root)] = (status.st_mode, size, target, *more)
     return found

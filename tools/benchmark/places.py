@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Where a work runs: a freshly made file system, and an arsyncfs mounted on a directory of it."""
+"""Where a work runs: a freshly made file system, and what is mounted on a directory of it."""
 import ctypes
+import functools
+import json
 import os
 import signal
 import subprocess
 import time
 
-from .base import BenchError, MIB, mount_at, needed, program, read_text, run, undisturbed, warn
+from . import ring
+from .base import BenchError, KIB, MIB, mount_at, needed, program, read_text, run, undisturbed, warn
 
 # What each file system needs: the program that makes it, its arguments, its mount options, and
 # whether its files can share blocks.
@@ -20,7 +23,9 @@ KINDS = {
 }
 ENGINE_OPTIONS = ("workers", "queue_depth", "block_size", "depth", "reflink", "offload", "direct", "io",
                   "fsync")
+RING = "--transport=ring"  # needs the kernel's switch
 MOUNT_ONLY_OPTIONS = ("cache", "passthrough", "transport", "trigger_wait", "log")
+EXT4_BYTES_PER_INODE = 16 * KIB  # what mkfs.ext4 provides for by itself
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None)
@@ -45,8 +50,8 @@ def why_missing(kind):
 class FileSystem:
     """A file system on a sparse image, or a tmpfs, mounted below `directory`. For `with`."""
 
-    def __init__(self, kind, size, directory):
-        self.kind, self.size = kind, size
+    def __init__(self, kind, size, inodes, directory):
+        self.kind, self.size, self.inodes = kind, size, inodes
         self.root = os.path.join(directory, "fs")
         self.image = os.path.join(directory, "image")
         self.options = ""  # as the kernel shows them
@@ -70,6 +75,8 @@ class FileSystem:
         maker, arguments = KINDS[self.kind][:2]
         with open(self.image, "wb") as file:
             file.truncate(self.size)
+        if maker == "mkfs.ext4" and self.inodes > self.size // EXT4_BYTES_PER_INODE:
+            arguments = [*arguments, "-N", str(self.inodes)]  # the others make them as needed
         run(maker, *arguments, self.image)
 
     def _mount_image(self):
@@ -107,14 +114,18 @@ def _insist(seconds, attempt, succeeded):
     return succeeded()
 
 
-class Arsyncfs:
-    """The daemon in the foreground, as a child, mounted at `at`; a context manager."""
+class Daemon:
+    """A FUSE daemon in the foreground, as a child, mounted at `at`; a context manager.
 
-    def __init__(self, binary, backing, directory, options):
-        self.at = os.path.join(directory, "mnt")
-        self.log = os.path.join(directory, "log")
-        self.control = os.path.join(directory, "fusectl")
-        self.command = [binary, "-f", "--log=warn", *options, backing, self.at]
+    command: without the two directories, which come last.
+    """
+
+    def __init__(self, command, backing, at):
+        self.at = at
+        self.log = f"{at}.log"
+        self.control = f"{at}.fusectl"
+        self.name = os.path.basename(command[0])
+        self.command = [*command, backing, at]
         self.process = None
 
     def __enter__(self):
@@ -136,7 +147,7 @@ class Arsyncfs:
         end = time.monotonic() + 20
         while not mount_at(self.at):
             if self.process.poll() is not None or time.monotonic() > end:
-                raise BenchError(f"arsyncfs did not mount: {read_text(self.log)}")
+                raise BenchError(f"{self.name} did not mount: {read_text(self.log)}")
             time.sleep(0.01)
 
     def __exit__(self, kind=None, *_):
@@ -156,7 +167,7 @@ class Arsyncfs:
         trouble = ""
         if not _insist(5, lambda: run("umount", self.at, timeout=10),
                        lambda: not mount_at(self.at)):
-            trouble = "the mount of arsyncfs could not be unmounted"
+            trouble = f"the mount of {self.name} could not be unmounted"
             self._abort()
         if self.process is None:
             return trouble
@@ -165,8 +176,8 @@ class Arsyncfs:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)
-            return trouble or "arsyncfs was still running 15 s after its unmount"
-        return trouble or (f"arsyncfs ended with status {code}" if code else "")
+            return trouble or f"{self.name} was still running 15 s after its unmount"
+        return trouble or (f"{self.name} ended with status {code}" if code else "")
 
     def _abort(self):
         """Aborts the FUSE connection, which frees whoever waits for the daemon; then detaches."""
@@ -187,14 +198,18 @@ class Arsyncfs:
 
 
 class Place:
-    """A mounted file system with an arsyncfs on it, and the programs that copy there."""
+    """A mounted file system with arsyncfs on it, once or more, and the programs that copy there.
 
-    def __init__(self, file_system, mount, build, engine_options):
+    mounts: {name: Daemon}, all of the same directory. notes: what could not be mounted, and why.
+    """
+
+    def __init__(self, file_system, mounts, notes, build, engine_options):
         self.kind = file_system.kind
         self.root = file_system.root
         self.mount_options = file_system.options
         self.backing = os.path.join(self.root, "backing")
-        self.at = mount.at
+        self.mounts = mounts
+        self.notes = notes
         self.engine = os.path.join(build, "arsync")
         self.queued = os.path.join(build, "tools", "queued")
         self.engine_options = engine_options
@@ -203,9 +218,22 @@ class Place:
         """The path of a name on the file system itself."""
         return os.path.join(self.backing, name)
 
-    def inside(self, name):
-        """The path of the same name in the mount."""
-        return os.path.join(self.at, name)
+    def inside(self, name, mount="mount"):
+        """The path of the same name in a mount."""
+        return os.path.join(self.mounts[mount].at, name)
+
+    def ways(self):
+        """Pairs of a name and what makes a path of a name: the directory itself, each mount."""
+        return [("backing", self.below),
+                *((mount, functools.partial(self.inside, mount=mount)) for mount in self.mounts)]
+
+    def statistics(self, mount):
+        """What arsyncfs counts."""
+        return json.loads(os.getxattr(self.mounts[mount].at, "user.arsync.stats"))
+
+    def pid(self, mount):
+        """The process of a mount."""
+        return self.mounts[mount].process.pid
 
     def engine_command(self, source, destination, **options):
         """`arsync copy` with the options of this place and some more."""
@@ -218,15 +246,26 @@ def option_arguments(options):
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def make_place(stack, kind, size, directory, build, options):
-    """A Place that lives as long as the ExitStack. options: of the mount, and of the engine."""
-    file_system = stack.enter_context(FileSystem(kind, size, directory))
+def make_place(stack, file_system, directory, build, commands, engine_options):
+    """A Place that lives as long as the ExitStack.
+
+    file_system: not mounted yet. commands: {name of a mount: the daemon's command without the
+    directories}; those that this machine cannot run are left out, and a note says so.
+    """
+    stack.enter_context(file_system)
     backing = os.path.join(file_system.root, "backing")
     os.mkdir(backing)
-    mount = stack.enter_context(Arsyncfs(os.path.join(build, "arsyncfs"), backing, directory,
-                                         option_arguments(options)))
-    engine = {name: value for name, value in options.items() if name in ENGINE_OPTIONS}
-    return Place(file_system, mount, build, engine)
+    mounts, notes = {}, []
+    for name, command in commands.items():
+        missing = ring.why_missing() if RING in command else ""
+        if missing:
+            notes.append(f"without {name}: {missing}")
+            continue
+        if RING in command:
+            stack.enter_context(ring.switched_on())
+        at = os.path.join(directory, f"mnt-{name}")
+        mounts[name] = stack.enter_context(Daemon(command, backing, at))
+    return Place(file_system, mounts, notes, build, engine_options)
 
 
 def check_space(directory, disk_bytes, memory_bytes, memory_available):

@@ -7,7 +7,7 @@ import pickle
 import signal
 import time
 
-from .base import BenchError, needed, time_limit
+from .base import BenchError, KIB, TimeLimit, needed, time_limit
 
 RUN_LIMIT = 1800  # seconds that one run may take
 KILL_WAIT = 5  # seconds for killed processes to go; one that hangs in a mount goes with the mount
@@ -64,7 +64,16 @@ class Children:
 
     def wait(self, pid):
         """Waits for one; anything but success is an error with what it wrote."""
-        status = os.waitpid(pid, 0)[1]
+        self._ended(pid, os.waitpid(pid, 0)[1])
+
+    def has_ended(self, pid):
+        """Whether one has ended; as wait() if so."""
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            self._ended(pid, status)
+        return bool(ended)
+
+    def _ended(self, pid, status):
         what = self.living.pop(pid)
         if status:
             self.fail(what, os.waitstatus_to_exitcode(status))
@@ -84,6 +93,27 @@ def time_steps(steps):
             for pid in [children.spawn(command) for command in step]:
                 children.wait(pid)
         return time.monotonic() - start
+
+
+def time_beside(command, step):
+    """Seconds that a command takes; meanwhile step() is called again and again."""
+    with Children() as children:
+        start = time.monotonic()
+        pid = children.spawn(command)
+        while not children.has_ended(pid):
+            if time.monotonic() - start > RUN_LIMIT:
+                raise TimeLimit(f"{' '.join(command)} did not end within {RUN_LIMIT} s")
+            step()
+        return time.monotonic() - start
+
+
+def resident_memory(pid, field="VmRSS"):
+    """Bytes of a process that are in memory; VmHWM: at most so far."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * KIB
+    raise BenchError(f"process {pid} has no {field}")
 
 
 def time_calls(function, what):

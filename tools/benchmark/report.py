@@ -74,10 +74,12 @@ def table(rows, left=1, indent="  "):
 
 
 def format_ratio(ratio):
-    """2.41 (2.30..2.55)"""
+    """2.41 (2.30..2.55); three digits where two would say little."""
     if ratio is None:
         return ""
-    return f"{ratio['median']:.2f} ({ratio['min']:.2f}..{ratio['max']:.2f})"
+    digits = 2 if ratio["median"] >= 0.3 else 3
+    return (f"{ratio['median']:.{digits}f} "
+            f"({ratio['min']:.{digits}f}..{ratio['max']:.{digits}f})")
 
 
 def head_lines(report):
@@ -161,15 +163,26 @@ def summary_lines(report):
 
 
 def _requirement_rows(report):
-    rows = [["work", "fs", "contender", "against", "at least", "is", ""]]
+    rows = [["work", "fs", "contender", "what", "required", "is", ""]]
     for verdict in figures.verdicts(report.results):
-        least, got = f"{verdict['least']:.2f}", "not run"
-        if verdict["ratio"] is not None:
-            got = f"{verdict['ratio']:.2f}"
-        if verdict["most_seconds"] is not None:
-            least += f", in {format_seconds(verdict['most_seconds'])}"
-            got += f", in {format_seconds(verdict['seconds'])}"
-        judgement = "OK" if verdict["met"] else "BELOW"
-        rows.append([verdict["work"], verdict["fs"], verdict["contender"], verdict["against"],
-                     least, got, judgement if report.judged() else "not judged"])
+        if "at_least" in verdict:
+            required = f"at least {_factor(verdict['at_least'])}"
+            found = _factor(verdict["is"])
+        else:
+            required = f"at most {verdict['at_most']:g}"
+            found = "not run" if verdict["is"] is None else f"{verdict['is']:.4g}"
+        judgement = "OK" if verdict["met"] else "MISSED"
+        if verdict["is"] is None:
+            judgement = ""
+        elif not report.judged():
+            judgement = "not judged"
+        rows.append([verdict["work"], verdict["fs"], verdict["contender"], verdict["what"],
+                     required, found, judgement])
     return rows
+
+
+def _factor(ratio):
+    """2.41, or 1/3.50: three and a half times as long."""
+    if ratio is None:
+        return "not run"
+    return f"{ratio:.2f}" if ratio >= 1 else f"1/{1 / ratio:.2f}"

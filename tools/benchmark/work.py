@@ -3,16 +3,21 @@
 import contextlib
 import dataclasses
 import fractions
+import os
 import sys
 import time
 
 from . import data, machine
-from .base import BenchError, GIB, MIB, format_seconds
+from .base import BenchError, GIB, KIB, MIB, format_seconds, program
 from .contenders import FileCopies
-from .places import make_place, on_disk, shares_blocks
+from .places import (ENGINE_OPTIONS, FileSystem, make_place, on_disk, option_arguments,
+                     shares_blocks)
 
 DEFAULT_ROUNDS = 5
 QUICK_ROUNDS = 3
+INODE_BYTES = KIB  # of an inode and its name, on any file system
+# The mounts that a work may ask for: options of arsyncfs, or None for libfuse's own passthrough.
+MOUNTS = {"mount": {}, "dev": {"transport": "dev"}, "ring": {"transport": "ring"}, "hp": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +29,15 @@ class Settings:
     scale: fractions.Fraction
     quick: bool
     rounds: int  # 0: the work's own number
+    passthrough_hp: str  # the program, or an empty string
 
     def scaled(self, size, least=4096):
         """A size, or a number of files, at this scale."""
         return max(least, int(size * self.scale))
+
+    def number(self, full, quick):
+        """How many files: as many as that at this scale."""
+        return self.scaled(quick if self.quick else full, least=10)
 
 
 @dataclasses.dataclass
@@ -50,13 +60,19 @@ class Work:
     """
 
     name = ""
+    group = "files"  # see cli.GROUPS
     title = ""  # what it is, with sizes; filled in by __init__ where they depend on the settings
     file_systems = ("ext4",)  # where it runs unless told otherwise
     needs_disk = False  # makes no sense in memory
     needs_clones = False  # makes no sense where files cannot share blocks
     share = False  # where files can share blocks: False forbids it, None leaves it to everybody
     quick = True  # may be part of --quick
+    on_request = False  # only where it is named
     rounds = DEFAULT_ROUNDS
+    warm_up = True
+    mounts = ("mount",)  # of MOUNTS
+    options = {}  # of arsyncfs in all its mounts
+    programs = ()  # what it needs besides
     cold = False  # caches are dropped before each run, instead of the sources being read
 
     def __init__(self, settings):
@@ -67,6 +83,10 @@ class Work:
     def space(self):
         """Bytes of file data that exist at once, at most."""
         raise NotImplementedError
+
+    def inodes(self):
+        """Files, directories and links that exist at once, at most; where they are many."""
+        return 0
 
     def prepare(self, place):
         """Makes the sources; returns their names below the backing directory."""
@@ -99,26 +119,46 @@ class Work:
             return "needs a disk"
         if self.needs_clones and not shares_blocks(kind):
             return "needs a file system that can share blocks"
-        return ""
+        missing = [name for name in self.programs if not program(name)]
+        return f"needs {', '.join(missing)}: tools/setup --bench installs it" if missing else ""
 
     def file_system_size(self, kind):
         """Bytes of the file system made for it: some slack where there is metadata."""
-        return int(self.space() * 1.5) + GIB if on_disk(kind) else self.space() + 64 * MIB
+        size = self.space() + self.inodes() * INODE_BYTES
+        return int(size * 1.5) + GIB if on_disk(kind) else size + 64 * MIB
 
     def number_of_rounds(self):
         """As the command line says, otherwise the work's own."""
         return self.settings.rounds or (QUICK_ROUNDS if self.settings.quick else self.rounds)
 
     def mount_options(self, kind):
-        """Options of the mount and the engine; the command line has the last word."""
+        """Options of arsyncfs and the engine; the command line has the last word."""
         own = {"reflink": "never"} if self.share_on(kind) is False else {}
-        return own | self.settings.options
+        return own | self.options | self.settings.options
+
+    def mount_commands(self, kind):
+        """{name of a mount: the daemon's command without the directories}."""
+        commands = {}
+        for name in self.mounts:
+            options = MOUNTS[name]
+            if options is not None:
+                options = {"log": "warn"} | self.mount_options(kind) | options
+                commands[name] = [os.path.join(self.settings.build, "arsyncfs"), "-f",
+                                  *option_arguments(options)]
+            elif self.settings.passthrough_hp:
+                commands[name] = [self.settings.passthrough_hp, "--foreground"]
+        return commands
 
     def execute(self, kind, progress):
         """Everything: file system, sources, warm-up, rounds. Returns the Result."""
+        settings = self.settings
+        engine = {name: value for name, value in self.mount_options(kind).items()
+                  if name in ENGINE_OPTIONS}
         with contextlib.ExitStack() as stack:
-            place = make_place(stack, kind, self.file_system_size(kind), self.settings.directory,
-                               self.settings.build, self.mount_options(kind))
+            system = FileSystem(kind, self.file_system_size(kind), self.inodes(),
+                                settings.directory)
+            place = make_place(stack, system, settings.directory, settings.build,
+                               self.mount_commands(kind), engine)
             return _Rounds(self, place, progress).run()
 
 
@@ -133,12 +173,13 @@ class _Rounds:
         names = [c.name for c in self.contenders]
         self.result = Result(work.name, work.title, place.kind, place.mount_options,
                              {c.name: c.against for c in self.contenders},
-                             {name: [] for name in names}, {name: {} for name in names}, [])
+                             {name: [] for name in names}, {name: {} for name in names},
+                             place.notes)
 
     def run(self):
         """One warm-up, then the rounds; who begins a round changes from one to the next."""
         rounds, order = self.work.number_of_rounds(), self.contenders
-        for number in range(rounds + 1):
+        for number in range(0 if self.work.warm_up else 1, rounds + 1):
             for contender in order:
                 label = f"round {number} of {rounds}" if number else "warm-up"
                 sample = self._one(contender, label)

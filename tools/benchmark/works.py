@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The works that time copies, one class each. WORKS lists them all, with those of effects."""
-from . import data, machine
+"""The works that copy files, one class each. WORKS lists them all, with those of other modules."""
+from . import data, machine, requests, trees
 from .base import GIB, KIB, MIB, format_size
 from .contenders import TreeCopies, fio_read
 from .effects import Fair, Huge, Range
@@ -262,6 +262,11 @@ class Workers(BigHot):
 
 WORKS = {work.name: work for work in (
     BigHot, BigCold, BigSync, Huge, Many3, Many8, Sparse, Clone, Range, Small, Fair, Sizes,
-    Queued, Workers)}
+    Queued, Workers,
+    requests.TreeCpR, requests.TreeCpA, requests.ColdCpR, requests.WalkFind, requests.WalkGit,
+    requests.WalkGrep, requests.FioRead, requests.FioWrite, requests.FioRandRead,
+    requests.FioRandWrite, requests.Build, requests.Inodes,
+    trees.TreeHot, trees.TreeCold, trees.Flat, trees.Mix, trees.MixAll, trees.Enters,
+    trees.TreeLatency, trees.TreeMemory)}
 # What --quick runs when it is not told which works: on which file systems.
 QUICK = {"BIG-HOT": ("tmpfs", "ext4"), "CLONE": ("xfs",), "SMALL": ("tmpfs", "ext4")}
