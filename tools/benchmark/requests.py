@@ -78,6 +78,7 @@ class ColdCpR(TreeRequests):
 
     name = "COLD-CP-R"
     shape = shapes.SHARE
+    quick_files = 4000
     needs_disk = True
     cold = True
     rounds = 3
@@ -292,11 +293,12 @@ class Inodes(RequestWork):
     mounts = ("mount",)
     warm_up = False
     rounds = 1
-    files, quick_files = 1_000_000, 50_000
+    quick = False
+    files = 1_000_000
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.number = settings.number(self.files, self.quick_files)
+        self.number = settings.scaled(self.files, least=10)
         self.title = (f"find -ls of {self.number} empty files; the daemon's memory while the "
                       "kernel knows them")
 

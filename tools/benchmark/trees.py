@@ -210,11 +210,12 @@ class TreeMemory(TreeWork):
     file_systems = ("ext4", "xfs")
     warm_up = False
     rounds = 1
-    files, quick_files = 1_000_000, 50_000
+    quick = False
+    files = 1_000_000
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.number = settings.number(self.files, self.quick_files)
+        self.number = settings.scaled(self.files, least=10)
         self.title = f"a tree of {self.number} empty files: the daemon's memory and descriptors"
 
     def space(self):
