@@ -66,6 +66,13 @@ def option(text):
     return name, value
 
 
+def executable(text):
+    """A program, or nothing."""
+    if text and not os.access(text, os.X_OK):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a program")
+    return text and os.path.abspath(text)
+
+
 def positive(text):
     """A whole number from 1."""
     if not text.isdigit() or int(text) == 0:
@@ -87,13 +94,14 @@ def parser(repository):
     add("--option", type=option, action="append", default=[], metavar="NAME=VALUE",
         help="an option of the mount and the engine, for instance workers=1; may be repeated")
     add("--json", metavar="FILE", help="write everything there, after each work")
-    add("--plot", metavar="DIR", help="draw the ratios there: bench-big.svg, bench-other.svg")
+    add("--plot", metavar="DIR", help="draw the ratios there, as bench-*.svg")
     add("--from", dest="saved", metavar="FILE", help="measure nothing, show what --json wrote")
     add("--dir", default=os.environ.get("TMPDIR", "/var/tmp"), metavar="DIR",
         help="where the images of the file systems go ($TMPDIR or /var/tmp)")
     add("--build", default=os.path.join(repository, "build"), metavar="DIR",
         help="where arsyncfs is built (build)")
-    add("--passthrough-hp", default=program("passthrough_hp") or "", metavar="FILE",
+    add("--passthrough-hp", type=executable, default=program("passthrough_hp") or "",
+        metavar="FILE",
         help="libfuse's own passthrough, to compare with; by default the one in $PATH, if any")
     add("--scale", type=scale, default=fractions.Fraction(1), metavar="FRACTION",
         help="shrink all sizes, to try the benchmark itself: 1/64; measures nothing")

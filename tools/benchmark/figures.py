@@ -87,6 +87,12 @@ def ratios(result):
             if against and against != name}
 
 
+def against_rsync(result):
+    """{contender: ratio} of ours, where rsync ran, too."""
+    found = {name: paired_ratio(result, name, "rsync") for name in ("mount", "tree")}
+    return {name: ratio for name, ratio in found.items() if ratio}
+
+
 def summary(result):
     """All that is derived from a result, for JSON."""
     return {"seconds": {name: spread(values) for name, values in result.seconds.items()},

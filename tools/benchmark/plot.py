@@ -7,15 +7,20 @@ from . import figures
 from .base import BenchError, needed
 
 TITLE = "times as fast as the raw file system's cp"
-# The charts: file name, title, works. What compares with something else than cp has none.
+# The charts: file name, title, works.
 CHARTS = (
     ("bench-big.svg", f"Large files: {TITLE}", ("BIG-HOT", "BIG-COLD", "BIG-SYNC", "HUGE")),
     ("bench-other.svg", f"Many, sparse, cloned, partial, small: {TITLE}",
      ("MANY3", "MANY8", "SPARSE", "CLONE", "RANGE", "SMALL")),
+    ("bench-requests.svg", "Requests: times as fast as on the raw file system",
+     ("TREE-CP-R", "TREE-CP-A", "COLD-CP-R", "WALK-FIND", "WALK-GIT", "WALK-GREP", "BUILD")),
+    ("bench-trees.svg", "Trees: times as fast as the raw file system's cp -a",
+     ("TREE-HOT", "TREE-COLD", "FLAT", "MIX", "MIX-ALL")),
 )
 # In this order in each group of bars. Other contenders come last, in grey.
-COLOURS = {"mount": "#1f5fa8", "tree": "#2a9d8f", "engine": "#8db8e2", "rsync": "#e0a458",
-           "dd": "#b9b9b9", "fio": "#7a7a7a"}
+COLOURS = {"mount": "#1f5fa8", "dev": "#1f5fa8", "ring": "#5b9bd5", "hp": "#b9b9b9",
+           "tree": "#2a9d8f", "engine": "#8db8e2", "rsync": "#e0a458", "dd": "#b9b9b9",
+           "fio": "#7a7a7a"}
 OTHER_COLOUR = "#9a86b8"
 GAP = 1.0  # between file systems, in widths of a bar
 WORK_GAP = 1.2  # and more of it between works

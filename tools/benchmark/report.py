@@ -102,9 +102,8 @@ def result_lines(result):
     metrics = _metrics(result)
     if metrics:
         lines += ["", *table(metrics)]
-    between = figures.paired_ratio(result, "mount", "rsync")
-    if between:
-        lines += ["", f"  rsync / mount  {format_ratio(between)}"]
+    lines += [line for name, ratio in figures.against_rsync(result).items()
+              for line in ("", f"  rsync / {name}  {format_ratio(ratio)}")]
     return lines + [f"  Note: {note}." for note in result.notes]
 
 
@@ -148,9 +147,8 @@ def summary_lines(report):
     for result in report.results:
         for name, ratio in figures.ratios(result).items():
             rows.append([result.work, result.fs, name, result.against[name], format_ratio(ratio)])
-        between = figures.paired_ratio(result, "mount", "rsync")
-        if between:
-            rows.append([result.work, result.fs, "mount", "rsync", format_ratio(between)])
+        for name, ratio in figures.against_rsync(result).items():
+            rows.append([result.work, result.fs, name, "rsync", format_ratio(ratio)])
     lines += table(rows, left=4) if len(rows) > 1 else ["  no ratio"]
     required = _requirement_rows(report)
     if len(required) > 1:

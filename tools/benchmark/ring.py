@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The kernel's switch for FUSE over io_uring, which is for the whole machine.
 
-It is on as long as somebody needs it. Everybody who does, tests/mount/run too, holds a shared lock on
-a file that is not empty when one of them switched it on; the last one switches it off again. If that
-one is killed, the file stays, and the next last one does it.
+It is on as long as somebody needs it. Everybody who does, tests/mount/run too, holds a shared lock
+on a file that is not empty when one of them switched it on; the last one switches it off again. If
+that one is killed, the file stays, and the next last one does it.
 """
 import contextlib
 import fcntl

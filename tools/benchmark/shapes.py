@@ -170,10 +170,11 @@ def make_flat(root, files, size):
     os.mkdir(root)
     for number in range(files):
         text.write(os.path.join(root, f"f{number:07}"), number, size)
+    _age_directories(root)
 
 
 def make_mix(root, total):
-    """Files of 64 KiB to 1 MiB, 100 in a directory, about that many bytes; returns their number."""
+    """Files of 64 KiB to 1 MiB, 100 in a directory, about that many bytes in all."""
     chance = random.Random(SEED)
     text = Text(chance)
     os.mkdir(root)
@@ -186,7 +187,13 @@ def make_mix(root, total):
         text.write(os.path.join(home, f"f{number:06}"), number, max(size, 64 * KIB))
         total -= size
         number += 1
-    return number
+    _age_directories(root)
+
+
+def _age_directories(root):
+    """Gives all directories old times: rsync leaves those that differ by less than a second."""
+    for directory, _, _ in os.walk(root):
+        os.utime(directory, (0, TREE_TIME))
 
 
 def make_empty(root, files):

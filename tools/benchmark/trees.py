@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Works that copy whole trees: setfattr in the mount beside cp -a and rsync -a outside of it."""
 import dataclasses
+import itertools
 import os
 import time
 
@@ -98,7 +99,7 @@ class Mix(TreeWork):
     """Files that are neither small nor large."""
 
     name = "MIX"
-    file_systems = ("ext4", "xfs")
+    file_systems = ("ext4", "xfs-noreflink")
     all, quick_bytes = 10 * GIB, 256 * MIB
 
     def __init__(self, settings):
@@ -169,8 +170,9 @@ class TreeLatency(TreeHot):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.title = (f"ls -l of {self.others} files and cat of one, by turns, beside a copy of a "
-                      f"tree like {shapes.SHARE.real} ({self.number} files)")
+        self.title = (f"ls of {self.others} files and cat of one, by turns, alone and beside a "
+                      f"copy of a tree like {shapes.SHARE.real} ({self.number} files); seconds: "
+                      "the copy")
 
     def make(self, place):
         super().make(place)
@@ -185,20 +187,23 @@ class TreeLatency(TreeHot):
         copies = TreeCopies(place, "tree", "-a")
         command, copy = copies.command(kind), copies.make(kind)
         files = [os.path.join(others, name) for name in sorted(os.listdir(place.below("others")))]
-        names = {"ls": [needed("ls"), "-l", others], "cat": [needed("cat"), ""]}
+        chosen = itertools.cycle(files)
+
+        def look(ls, cat):
+            ls.append(1000 * time_steps([[[needed("ls"), others]]]))
+            cat.append(1000 * time_steps([[[needed("cat"), next(chosen)]]]))
 
         def measure():
-            waited = {name: [] for name in names}
-
-            def look():
-                names["cat"][1] = files[len(waited["cat"]) % len(files)]
-                for name, looker in names.items():
-                    waited[name].append(time_steps([[looker]]))
-
-            seconds = time_beside(command, look)
-            return Sample(seconds, {"calls": len(waited["ls"])} | {
-                f"{name} p{percent} ms": 1000 * percentile(times, percent)
-                for name, times in waited.items() for percent in (50, 99)})
+            alone, beside = {"ls": [], "cat": []}, {"ls": [], "cat": []}
+            for _ in files:
+                look(**alone)
+            seconds = time_beside(command, lambda: look(**beside))
+            metrics = {"calls": len(beside["ls"])}
+            for name, waited in beside.items():
+                metrics[f"{name} p99 alone ms"] = percentile(alone[name], 99)
+                metrics[f"{name} p50 ms"] = percentile(waited, 50)
+                metrics[f"{name} p99 ms"] = percentile(waited, 99)
+            return Sample(seconds, metrics)
 
         return Contender(kind, measure, copy.check, copy.remove, None)
 

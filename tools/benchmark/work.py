@@ -15,7 +15,7 @@ from .places import (ENGINE_OPTIONS, FileSystem, make_place, on_disk, option_arg
 
 DEFAULT_ROUNDS = 5
 QUICK_ROUNDS = 3
-INODE_BYTES = KIB  # of an inode and its name, on any file system
+INODE_BYTES = 2 * KIB  # of an inode and its name, on any file system
 # The mounts that a work may ask for: options of arsyncfs, or None for libfuse's own passthrough.
 MOUNTS = {"mount": {}, "dev": {"transport": "dev"}, "ring": {"transport": "ring"}, "hp": None}
 
