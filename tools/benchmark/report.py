@@ -164,8 +164,8 @@ def _requirement_rows(report):
     rows = [["work", "fs", "contender", "what", "required", "is", ""]]
     for verdict in figures.verdicts(report.results):
         if "at_least" in verdict:
-            required = f"at least {_factor(verdict['at_least'])}"
-            found = _factor(verdict["is"])
+            required = f"at least {format_factor(verdict['at_least'])}"
+            found = format_factor(verdict["is"])
         else:
             required = f"at most {verdict['at_most']:g}"
             found = "not run" if verdict["is"] is None else f"{verdict['is']:.4g}"
@@ -179,7 +179,7 @@ def _requirement_rows(report):
     return rows
 
 
-def _factor(ratio):
+def format_factor(ratio):
     """2.41, or 1/3.50: three and a half times as long."""
     if ratio is None:
         return "not run"

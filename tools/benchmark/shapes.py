@@ -5,6 +5,7 @@ What is generated is the same each time: sizes and files in a directory follow q
 counted in real trees, and chance (with a fixed seed) only says which file gets which.
 """
 import dataclasses
+import functools
 import os
 import random
 import stat
@@ -91,26 +92,25 @@ def spread_out(table, number, chance):
     return values
 
 
-class Text:
-    """Text of any length, of which no two files begin alike."""
+@functools.lru_cache(maxsize=1)
+def _text():
+    """2 MiB of lines."""
+    chance = random.Random(SEED)
+    words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 9))) for _ in range(2000)]
+    lines, size = [], 0
+    while size < 2 * MIB:
+        lines.append(" ".join(chance.choices(words, k=chance.randint(3, 14))))
+        size += len(lines[-1]) + 1
+    return "\n".join(lines).encode()
 
-    def __init__(self, chance):
-        words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 9))) for _ in range(2000)]
-        lines = []
-        size = 0
-        while size < 2 * MIB:
-            lines.append(" ".join(chance.choices(words, k=chance.randint(3, 14))))
-            size += len(lines[-1]) + 1
-        self.all = "\n".join(lines).encode()
-        self.chance = chance
 
-    def write(self, path, number, size):
-        """A file of this size; number: of the file."""
-        start = self.chance.randrange(MIB)
-        with open(path, "wb") as file:
-            file.write(f"{number:x} ".encode()[:size])
-            while size > file.tell():
-                file.write(self.all[start:start + min(MIB, size - file.tell())])
+def _write_text(path, number, size, chance):
+    """A text file of this size; number: of the file, so that no two begin alike."""
+    start = chance.randrange(MIB)
+    with open(path, "wb") as file:
+        file.write(f"{number:x} ".encode()[:size])
+        while size > file.tell():
+            file.write(_text()[start:start + min(MIB, size - file.tell())])
 
 
 def _names(chance, shape):
@@ -143,12 +143,11 @@ def generate(root, shape, files):
     directories = _make_directories(root, shape, shape.directories * files // shape.files, chance,
                                     names)
     crowds = spread_out(shape.crowds, len(directories), chance)
-    text = Text(chance)
     paths = []
     homes = chance.choices(directories, crowds, k=files)
     for number, size in enumerate(spread_out(shape.sizes, files, chance)):
         path = os.path.join(homes[number], next(names) + chance.choice((".h", ".txt", "", ".xml")))
-        text.write(path, number, int(size))
+        _write_text(path, number, int(size), chance)
         os.chmod(path, chance.choices((0o644, 0o755, 0o600), (90, 9, 1))[0])
         paths.append(path)
     _make_links(paths, max(1, shape.links * files // shape.files), chance, names)
@@ -161,22 +160,23 @@ def _make_links(paths, number, chance, names):
     for count in range(number):
         home = os.path.dirname(chance.choice(paths))
         target = os.path.relpath(chance.choice(paths), home)
-        os.symlink(target + "-gone" * (count % DANGLING == 0), os.path.join(home, next(names)))
+        path = os.path.join(home, next(names))
+        os.symlink(target + "-gone" * (count % DANGLING == 0), path)
+        os.utime(path, (0, TREE_TIME), follow_symlinks=False)
 
 
 def make_flat(root, files, size):
     """One directory with files of one size."""
-    text = Text(random.Random(SEED))
+    chance = random.Random(SEED)
     os.mkdir(root)
     for number in range(files):
-        text.write(os.path.join(root, f"f{number:07}"), number, size)
+        _write_text(os.path.join(root, f"f{number:07}"), number, size, chance)
     _age_directories(root)
 
 
 def make_mix(root, total):
     """Files of 64 KiB to 1 MiB, 100 in a directory, about that many bytes in all."""
     chance = random.Random(SEED)
-    text = Text(chance)
     os.mkdir(root)
     number = 0
     while total > 0:
@@ -184,7 +184,7 @@ def make_mix(root, total):
         if number % 100 == 0:
             os.mkdir(home)
         size = min(total, chance.randint(64 * KIB, MIB))
-        text.write(os.path.join(home, f"f{number:06}"), number, max(size, 64 * KIB))
+        _write_text(os.path.join(home, f"f{number:06}"), number, max(size, 64 * KIB), chance)
         total -= size
         number += 1
     _age_directories(root)

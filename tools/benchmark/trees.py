@@ -166,6 +166,7 @@ class TreeLatency(TreeHot):
 
     name = "TREE-LATENCY"
     file_systems = ("ext4", "xfs")
+    quick_files = 20_000
     others = 100  # files of those who look on
 
     def __init__(self, settings):
