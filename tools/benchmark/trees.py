@@ -235,7 +235,6 @@ class TreeMemory(TreeWork):
         return []  # nothing to read
 
     def contenders(self, place):
-        copy = place.inside("copy")
         command = [needed("setfattr"), "-n", "user.arsync.copy", "-v", "copy", place.inside("tree")]
 
         def measure():
@@ -251,4 +250,4 @@ class TreeMemory(TreeWork):
 
         return [Contender("tree", measure,
                           lambda: data.check_names(place.below("tree"), place.below("copy")),
-                          lambda: remove_path(copy), None)]
+                          lambda: remove_path(place.below("copy")), None)]
