@@ -19,15 +19,6 @@
 #define INITIAL_BUCKETS 64
 #define BUCKET_LOAD 2 /* inodes a bucket before the shard's hash doubles */
 
-static uint64_t hash_key(const struct backing_key *key)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ (uint64_t)key->mount->id; /* FNV-1a */
-
-	for (unsigned i = 0; i < key->size; i++)
-		hash = (hash ^ key->bytes[i]) * UINT64_C(0x100000001b3);
-	return hash ^ (hash >> 29);
-}
-
 void inode_lock(struct inode_table *table, const struct inode *inode)
 {
 	pthread_mutex_lock(&inode_shard_of(table, inode)->lock);
@@ -57,12 +48,22 @@ static struct inode **bucket_of(const struct inode_shard *shard, uint64_t hash)
 	return &shard->buckets[(hash / INODE_SHARDS) & (shard->n_buckets - 1)];
 }
 
-static struct inode *find_locked(const struct inode_shard *shard, uint64_t hash,
+/* @id: of @key, or where its numbers begin. */
+static struct inode *find_locked(const struct inode_shard *shard, uint64_t id,
 				 const struct backing_key *key)
 {
-	struct inode *inode = *bucket_of(shard, hash);
+	struct inode *inode = *bucket_of(shard, node_id_hash(id));
 
-	while (inode && (inode->hash != hash || !has_key(inode, key)))
+	while (inode && !has_key(inode, key))
+		inode = inode->hash_next;
+	return inode;
+}
+
+static struct inode *find_id_locked(const struct inode_shard *shard, uint64_t id)
+{
+	struct inode *inode = *bucket_of(shard, node_id_hash(id));
+
+	while (inode && inode->id != id)
 		inode = inode->hash_next;
 	return inode;
 }
@@ -80,7 +81,7 @@ static void grow_locked(struct inode_shard *shard)
 	shard->n_buckets = n_old * 2;
 	for (size_t i = 0; i < n_old; i++) {
 		for (struct inode *inode = old[i], *next; inode; inode = next) {
-			struct inode **bucket = bucket_of(shard, inode->hash);
+			struct inode **bucket = bucket_of(shard, node_id_hash(inode->id));
 
 			next = inode->hash_next;
 			inode->hash_next = *bucket;
@@ -96,7 +97,7 @@ static void insert_locked(struct inode_shard *shard, struct inode *inode)
 
 	if (shard->n_inodes >= shard->n_buckets * BUCKET_LOAD)
 		grow_locked(shard);
-	bucket = bucket_of(shard, inode->hash);
+	bucket = bucket_of(shard, node_id_hash(inode->id));
 	inode->hash_next = *bucket;
 	*bucket = inode;
 	shard->n_inodes++;
@@ -104,7 +105,7 @@ static void insert_locked(struct inode_shard *shard, struct inode *inode)
 
 static void remove_locked(struct inode_shard *shard, const struct inode *inode)
 {
-	struct inode **link = bucket_of(shard, inode->hash);
+	struct inode **link = bucket_of(shard, node_id_hash(inode->id));
 
 	while (*link != inode)
 		link = &(*link)->hash_next;
@@ -114,12 +115,21 @@ static void remove_locked(struct inode_shard *shard, const struct inode *inode)
 
 struct inode *inode_from_id(struct inode_table *table, uint64_t id)
 {
-	return id == INODE_ROOT_ID ? table->root : (struct inode *)(uintptr_t)id;
+	struct inode_shard *shard;
+	struct inode *inode;
+
+	if (id == NODE_ID_ROOT)
+		return table->root;
+	shard = inode_shard_of_id(table, id);
+	pthread_mutex_lock(&shard->lock);
+	inode = find_id_locked(shard, id);
+	pthread_mutex_unlock(&shard->lock);
+	return inode;
 }
 
 uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode)
 {
-	return inode == table->root ? INODE_ROOT_ID : (uint64_t)(uintptr_t)inode;
+	return inode == table->root ? NODE_ID_ROOT : inode->id;
 }
 
 struct inode *inode_ref(struct inode *inode)
@@ -230,14 +240,17 @@ void inode_set_hint(struct inode_table *table, struct inode *inode, struct inode
 }
 
 static struct inode *new_inode(struct inode_table *table, const struct backing_key *key,
-			       uint64_t hash, const struct statx *stx)
+			       uint64_t id, const struct statx *stx)
 {
 	struct inode *inode = calloc(1, sizeof(*inode) + key->size);
 
 	if (!inode)
 		return NULL;
-	inode->hash = hash;
-	inode->generation = atomic_fetch_add_explicit(&table->generations, 1, memory_order_relaxed);
+	inode->id = id;
+	/* What a lasting number stands for never changes. */
+	if (!node_id_lasts(id))
+		inode->generation =
+			atomic_fetch_add_explicit(&table->generations, 1, memory_order_relaxed);
 	inode->mount = key->mount;
 	inode->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
 	inode->by_handle = key->mount->by_handle && key->type != BACKING_KEY_NO_HANDLE;
@@ -253,22 +266,24 @@ static struct inode *new_inode(struct inode_table *table, const struct backing_k
 static int find_or_add(struct inode_table *table, const struct backing_key *key,
 		       const struct statx *stx, struct inode **ret)
 {
-	uint64_t hash = hash_key(key);
-	struct inode_shard *shard = &table->shards[hash % INODE_SHARDS];
+	uint64_t id = node_id_of(&table->ids, key);
+	struct inode_shard *shard = inode_shard_of_id(table, id);
 	struct inode *spare = NULL;
 	struct inode *inode;
 
 	pthread_mutex_lock(&shard->lock);
-	inode = find_locked(shard, hash, key);
+	inode = find_locked(shard, id, key);
 	if (!inode) {
 		pthread_mutex_unlock(&shard->lock);
-		spare = new_inode(table, key, hash, stx);
+		spare = new_inode(table, key, id, stx);
 		if (!spare)
 			return -ENOMEM;
 		pthread_mutex_lock(&shard->lock);
-		inode = find_locked(shard, hash, key);
+		inode = find_locked(shard, id, key);
 		if (!inode) {
 			inode = TAKE_PTR(spare);
+			while (find_id_locked(shard, inode->id))
+				inode->id = node_id_next(inode->id);
 			insert_locked(shard, inode);
 		}
 	}
@@ -328,21 +343,90 @@ int inode_lookup(struct inode_table *table, struct inode *parent, const char *na
 	return 0;
 }
 
+/* The inode of @id with an internal reference, or NULL. */
+static struct inode *find_id(struct inode_table *table, uint64_t id)
+{
+	struct inode_shard *shard = inode_shard_of_id(table, id);
+	struct inode *inode;
+
+	pthread_mutex_lock(&shard->lock);
+	inode = find_id_locked(shard, id);
+	if (inode)
+		inode_ref(inode);
+	pthread_mutex_unlock(&shard->lock);
+	return inode;
+}
+
+static int open_id(struct inode_table *table, uint64_t id, struct fd_ref **ret)
+{
+	struct inode *inode = find_id(table, id);
+	struct backing_key key;
+	int r;
+
+	if (inode) {
+		r = inode_path_open(table, inode, ret);
+		inode_unref(table, inode);
+		return r;
+	}
+	r = node_id_key(&table->ids, id, &key);
+	return r < 0 ? r : inode_path_open_key(table, &key, ret);
+}
+
+int inode_lookup_id(struct inode_table *table, uint64_t id, struct statx *ret_stx,
+		    struct inode **ret)
+{
+	_cleanup_fd_ref_ struct fd_ref *path = NULL;
+	int r;
+
+	r = open_id(table, id, &path);
+	if (r < 0)
+		return r;
+	return inode_adopt(table, path->fd, NULL, NULL, ret_stx, ret);
+}
+
+int inode_lookup_parent(struct inode_table *table, struct inode *inode, struct statx *ret_stx,
+			struct inode **ret)
+{
+	_cleanup_fd_ref_ struct fd_ref *path = NULL;
+	_cleanup_close_ int fd = -1;
+	struct inode *parent;
+	int r;
+
+	if (inode == table->root)
+		return -ESTALE;
+	r = inode_path_open(table, inode, &path);
+	if (r < 0)
+		return r;
+	fd = inode_path_openat(table, path->fd, "..", O_PATH | O_DIRECTORY);
+	if (fd < 0)
+		return fd;
+	r = inode_adopt(table, fd, NULL, NULL, ret_stx, &parent);
+	if (r < 0)
+		return r;
+	/* The root of a mount: this way leads out of the backing directory. */
+	if (parent == inode || parent->mount != inode->mount) {
+		inode_forget(table, parent, 1);
+		return -ESTALE;
+	}
+	*ret = parent;
+	return 0;
+}
+
 int inode_find(struct inode_table *table, int fd, struct inode **ret)
 {
 	struct backing_key key;
 	struct inode_shard *shard;
 	struct inode *inode;
-	uint64_t hash;
+	uint64_t id;
 	int r;
 
 	r = backing_identify(table->backing, fd, &key);
 	if (r < 0)
 		return r;
-	hash = hash_key(&key);
-	shard = &table->shards[hash % INODE_SHARDS];
+	id = node_id_of(&table->ids, &key);
+	shard = inode_shard_of_id(table, id);
 	pthread_mutex_lock(&shard->lock);
-	inode = find_locked(shard, hash, &key);
+	inode = find_locked(shard, id, &key);
 	if (inode)
 		inode_ref(inode);
 	pthread_mutex_unlock(&shard->lock);
@@ -368,6 +452,7 @@ void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *re
 int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table **ret)
 {
 	struct inode_table *table = calloc(1, sizeof(*table));
+	struct backing_key root;
 	struct statx stx;
 	int fd;
 	int r = -ENOMEM;
@@ -393,6 +478,10 @@ int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table
 	r = fd_ref_new(fd, &table->root_fd);
 	if (r < 0)
 		goto fail;
+	r = backing_identify(backing, backing->root_fd, &root);
+	if (r < 0)
+		goto fail;
+	node_ids_init(&table->ids, &root, root.mount->by_handle);
 	r = inode_adopt(table, backing->root_fd, NULL, NULL, &stx, &table->root);
 	if (r < 0)
 		goto fail;

@@ -27,9 +27,9 @@
 
 #include "backing.h"
 #include "fd_ref.h"
+#include "node_id.h"
 
 #define INODE_SHARDS 32
-#define INODE_ROOT_ID 1 /* FUSE_ROOT_ID */
 
 /* Somebody's open file: requests that carry no handle may borrow its descriptor. */
 struct inode_opener {
@@ -53,7 +53,7 @@ struct inode_opens {
 
 struct inode {
 	/* Set once. */
-	uint64_t hash;
+	uint64_t id; /* of the node, not the root's: see node_id.h */
 	const struct backing_mount *mount;
 	dev_t dev;
 	uint32_t generation; /* tells it from others that had or will have its node id */
@@ -95,6 +95,7 @@ struct inode_shard {
 struct inode_table {
 	/* Set once. */
 	struct backing *backing;
+	struct node_ids ids;
 	struct inode *root;
 	struct fd_ref *root_fd;
 	unsigned cached_max; /* descriptors a shard keeps */
@@ -115,7 +116,7 @@ int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table
  */
 void inode_table_free(struct inode_table *table);
 
-/** The inode of a node id that the kernel knows. */
+/** The inode of a node id that the kernel knows. NULL: it does not. */
 struct inode *inode_from_id(struct inode_table *table, uint64_t id);
 uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode);
 
@@ -125,6 +126,17 @@ uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode)
  */
 int inode_lookup(struct inode_table *table, struct inode *parent, const char *name,
 		 struct statx *ret_stx, struct inode **ret);
+
+/**
+ * The same for a file that the kernel knows by nothing but its node id, which it has from somebody who
+ * was told it long ago, or has made it up. -ESTALE: there is no such file (any more).
+ */
+int inode_lookup_id(struct inode_table *table, uint64_t id, struct statx *ret_stx,
+		    struct inode **ret);
+
+/** The same for the parent of a directory. -ESTALE: that is outside of the mount. */
+int inode_lookup_parent(struct inode_table *table, struct inode *inode, struct statx *ret_stx,
+			struct inode **ret);
 
 /** The same for a file that is open already as @fd, which is only looked at. @name may be NULL. */
 int inode_adopt(struct inode_table *table, int fd, struct inode *parent, const char *name,
@@ -144,10 +156,15 @@ struct inode *inode_ref(struct inode *inode);
 /** Accepts NULL. */
 void inode_unref(struct inode_table *table, struct inode *inode);
 
+static inline struct inode_shard *inode_shard_of_id(struct inode_table *table, uint64_t id)
+{
+	return &table->shards[node_id_hash(id) % INODE_SHARDS];
+}
+
 static inline struct inode_shard *inode_shard_of(struct inode_table *table,
 						 const struct inode *inode)
 {
-	return &table->shards[inode->hash % INODE_SHARDS];
+	return inode_shard_of_id(table, inode->id);
 }
 
 /** Protects what the struct says; briefly. */

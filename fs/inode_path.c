@@ -50,18 +50,31 @@ int inode_path_openat(struct inode_table *table, int fd, const char *name, int f
 	return r;
 }
 
+static int open_key(struct inode_table *table, const struct backing_key *key)
+{
+	int fd = backing_open_key(key, O_PATH);
+
+	if (out_of_descriptors(fd)) {
+		inode_pool_trim(table);
+		fd = backing_open_key(key, O_PATH);
+	}
+	return fd;
+}
+
 static int open_by_key(struct inode_table *table, const struct inode *inode)
 {
 	struct backing_key key;
-	int fd;
 
 	inode_key(inode, &key);
-	fd = backing_open_key(&key, O_PATH);
-	if (out_of_descriptors(fd)) {
-		inode_pool_trim(table);
-		fd = backing_open_key(&key, O_PATH);
-	}
-	return fd;
+	return open_key(table, &key);
+}
+
+int inode_path_open_key(struct inode_table *table, const struct backing_key *key,
+			struct fd_ref **ret)
+{
+	int fd = open_key(table, key);
+
+	return fd < 0 ? fd : fd_ref_new(fd, ret);
 }
 
 /* Takes ownership of @name. */

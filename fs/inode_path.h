@@ -17,6 +17,10 @@
  */
 int inode_path_open(struct inode_table *table, struct inode *inode, struct fd_ref **ret);
 
+/** The same for a file that is not in the table. -ESTALE: there is none (any more). */
+int inode_path_open_key(struct inode_table *table, const struct backing_key *key,
+			struct fd_ref **ret);
+
 /** Opens @inode for real, as its owner asked: @flags of open(2). Returns an fd or -errno. */
 int inode_path_open_io(struct inode_table *table, struct inode *inode, int flags);
 

@@ -62,12 +62,21 @@ static void reply_no_entry(struct session *session, fuse_req_t req, struct inode
 static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct session *session = ops_begin(req, STATS_LOOKUP);
+	struct inode *directory = inode_from_id(session->inodes, parent);
 	struct inode *inode;
 	struct statx stx;
-	struct inode *directory = inode_from_id(session->inodes, parent);
 	int r;
 
-	r = inode_lookup(session->inodes, directory, name, &stx, &inode);
+	/*
+	 * Paths have no such names by now: the kernel wants to know what a file handle stands for
+	 * (fuse_get_dentry(), fuse_get_parent() in fs/fuse/inode.c).
+	 */
+	if (strcmp(name, ".") == 0)
+		r = inode_lookup_id(session->inodes, parent, &stx, &inode);
+	else if (strcmp(name, "..") == 0)
+		r = inode_lookup_parent(session->inodes, directory, &stx, &inode);
+	else
+		r = inode_lookup(session->inodes, directory, name, &stx, &inode);
 	if (r == -ENOENT)
 		reply_no_entry(session, req, directory);
 	else if (r < 0)

@@ -274,10 +274,61 @@ static void test_forget_root_is_ignored(void **state)
 	struct fixture *f = *state;
 
 	need_mode(f);
-	assert_ptr_equal(inode_from_id(f->table, INODE_ROOT_ID), f->table->root);
-	assert_int_equal(inode_to_id(f->table, f->table->root), INODE_ROOT_ID);
+	assert_ptr_equal(inode_from_id(f->table, NODE_ID_ROOT), f->table->root);
+	assert_int_equal(inode_to_id(f->table, f->table->root), NODE_ID_ROOT);
 	inode_forget(f->table, f->table->root, 1);
 	assert_opens(f, f->table->root, ".");
+}
+
+static void test_lookup_id_after_forget(void **state)
+{
+	struct fixture *f = *state;
+	struct inode *inode, *again;
+	struct statx stx;
+	uint64_t id;
+
+	need_mode(f);
+	make_file(f, "file");
+	inode = look_up(f, f->table->root, "file");
+	id = inode_to_id(f->table, inode);
+	assert_ptr_equal(inode_from_id(f->table, id), inode);
+	assert_int_equal(inode_lookup_id(f->table, id, &stx, &again), 0);
+	assert_ptr_equal(again, inode);
+	inode_forget(f->table, inode, 2);
+	assert_null(inode_from_id(f->table, id));
+	if (!node_id_lasts(id)) {
+		assert_int_equal(inode_lookup_id(f->table, id, &stx, &again), -ESTALE);
+		return;
+	}
+	assert_int_equal(inode_lookup_id(f->table, id, &stx, &again), 0);
+	assert_int_equal(inode_to_id(f->table, again), id);
+	assert_opens(f, again, "file");
+	inode_forget(f->table, again, 1);
+	assert_int_equal(unlinkat(f->dir, "file", 0), 0);
+	inode_pool_trim(f->table);
+	assert_int_equal(inode_lookup_id(f->table, id, &stx, &again), -ESTALE);
+	assert_int_equal(known(f), 0);
+}
+
+static void test_lookup_parent_ends_at_root(void **state)
+{
+	struct fixture *f = *state;
+	struct inode *outer, *inner, *parent;
+	struct statx stx;
+
+	need_mode(f);
+	assert_int_equal(mkdirat(f->dir, "o", 0700), 0);
+	assert_int_equal(mkdirat(f->dir, "o/i", 0700), 0);
+	outer = look_up(f, f->table->root, "o");
+	inner = look_up(f, outer, "i");
+	assert_int_equal(inode_lookup_parent(f->table, inner, &stx, &parent), 0);
+	assert_ptr_equal(parent, outer);
+	assert_int_equal(inode_lookup_parent(f->table, outer, &stx, &parent), 0);
+	assert_ptr_equal(parent, f->table->root);
+	assert_int_equal(inode_lookup_parent(f->table, parent, &stx, &parent), -ESTALE);
+	inode_forget(f->table, inner, 1);
+	inode_forget(f->table, outer, 2);
+	assert_int_equal(known(f), 0);
 }
 
 static void test_pool_keeps_its_bound(void **state)
@@ -483,6 +534,8 @@ int main(void)
 		BOTH(test_forget_is_exact),
 		BOTH(test_forget_parents_first_leaves_nothing),
 		BOTH(test_forget_root_is_ignored),
+		BOTH(test_lookup_id_after_forget),
+		BOTH(test_lookup_parent_ends_at_root),
 		BOTH(test_pool_keeps_its_bound),
 		BOTH(test_pool_descriptor_in_use_outlives_trim),
 		BOTH(test_open_after_rename_outside),
