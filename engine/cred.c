@@ -225,6 +225,33 @@ int cred_adopt_privileges(struct cred_thread *thread)
 	return r;
 }
 
+/*
+ * File systems look at the uid for files (ext4: reserved blocks) and for CAP_SYS_RESOURCE (quotas).
+ * restore() sets the former with the other uids.
+ */
+int cred_adopt_space(struct cred_thread *thread, uid_t uid)
+{
+	/* The latter two are restore()'s: the thread stays root but for files. */
+	const unsigned long long kept = CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SETUID) |
+					CAP_BIT(CAP_SETGID);
+	int r;
+
+	if (!thread->can_switch)
+		return 0;
+	if (thread->switched)
+		restore(thread);
+	if (uid == thread->own_uid)
+		return 0;
+	thread->switched = true;
+	(void)syscall(SYS_setfsuid, uid); /* returns the uid before; asking again is how to know */
+	r = (uid_t)syscall(SYS_setfsuid, -1) == uid ? 0 : -EPERM;
+	if (r == 0)
+		r = caps_set_effective(kept & thread->own_effective);
+	if (r < 0)
+		restore(thread);
+	return r;
+}
+
 void cred_set_umask(struct cred_thread *thread, mode_t mask)
 {
 	if (thread->umask == mask)

@@ -124,6 +124,24 @@ int caller_begin_root(struct session *session, struct cred_thread **ret)
 	return 0;
 }
 
+int caller_begin_space(struct session *session, fuse_req_t req, struct cred_thread **ret)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+	struct cred_thread *thread;
+	int r;
+
+	if (uid == 0)
+		return 0;
+	r = caller_thread(session, &thread);
+	if (r < 0)
+		return r;
+	r = cred_adopt_space(thread, uid);
+	if (r < 0)
+		return r;
+	*ret = thread;
+	return 0;
+}
+
 bool caller_can_be_served(struct session *session, fuse_req_t req)
 {
 	struct cred_thread *thread;

@@ -13,7 +13,8 @@
  * Backing ids belong to the thread's credentials at registration: threads that serve requests have
  * no CAP_FSETID, so that writes through the kernel strip setuid and setgid bits. Files that have such
  * bits when they are opened are therefore none of the kernel's: whether a write strips them depends on
- * who writes (setid.h).
+ * who writes (setid.h). Space is taken as the first opener takes it: a user has quotas and no reserved
+ * blocks.
  */
 #include "handle.h"
 
@@ -21,6 +22,7 @@
 #include <string.h>
 
 #include "arsync/base.h"
+#include "caller.h"
 #include "session.h"
 #include "setid.h"
 
@@ -186,11 +188,14 @@ static void note_answer(struct session *session, int backing_id, int error)
 /* Returns a backing id, or 0. */
 static int ask_kernel(struct session *session, struct fuse_req *req, int fd)
 {
+	_cleanup_caller_ struct cred_thread *thread = NULL;
 	int backing_id;
 
 	if (atomic_load_explicit(&session->passthrough, memory_order_relaxed) ==
 	    HANDLE_PASSTHROUGH_OFF)
 		return 0;
+	if (caller_begin_space(session, req, &thread) < 0)
+		return 0; /* writes will meet the error again */
 	errno = 0;
 	backing_id = fuse_passthrough_open(req, fd); /* 0: failed, errno says why */
 	note_answer(session, backing_id, errno);

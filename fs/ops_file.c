@@ -205,6 +205,17 @@ static ssize_t append(int fd, const struct fuse_bufvec *in)
 	return n < 0 ? negative_errno() : n;
 }
 
+/*
+ * The calling thread writes as the caller, as far as that makes a difference. @strips: setuid and setgid
+ * bits fall.
+ */
+static int begin_write(struct session *session, fuse_req_t req, struct inode *inode, bool strips,
+		       struct cred_thread **ret)
+{
+	return setid_has_bits(inode) ? setid_begin(session, req, inode, strips, ret) :
+				       caller_begin_space(session, req, ret);
+}
+
 static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
 			  struct fuse_file_info *fi)
 {
@@ -213,7 +224,7 @@ static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	ssize_t n;
 
-	n = setid_begin(session, req, inode_from_id(session->inodes, ino), fi->kill_suidgid,
+	n = begin_write(session, req, inode_from_id(session->inodes, ino), fi->kill_suidgid,
 			&thread);
 	if (n < 0) {
 		fuse_reply_err(req, (int)-n);
@@ -272,7 +283,7 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	int r;
 
-	r = setid_begin(session, req, inode,
+	r = begin_write(session, req, inode,
 			setid_has_bits(inode) && setid_caller_strips(session, req), &thread);
 	if (r < 0) {
 		fuse_reply_err(req, -r);

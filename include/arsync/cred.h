@@ -79,6 +79,13 @@ int cred_adopt_owner(struct cred_thread *thread, uid_t uid, gid_t gid);
  */
 int cred_adopt_privileges(struct cred_thread *thread);
 
+/**
+ * Makes the calling thread take space as @uid, whose quota and lack of a right to reserved blocks then
+ * count. For what is done to files that are open already: it may open nothing. It keeps CAP_SYS_ADMIN,
+ * to register files for kernel passthrough. Undo with cred_adopt(thread, NULL).
+ */
+int cred_adopt_space(struct cred_thread *thread, uid_t uid);
+
 /** Sets the calling thread's umask; costs nothing when it is the same as before. */
 void cred_set_umask(struct cred_thread *thread, mode_t mask);
 

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Blocks that a file system keeps for root: users get none of them through the mount either.
+# shellcheck source=tests/mount/lib.sh
+. "$TEST_LIB"
+need mkfs.ext4 setpriv
+
+# A file system for both that keeps a quarter for root, smaller than what is written below.
+image=$RUN_DIR/reserved.img
+truncate -s 64M "$image"
+mkfs.ext4 -q -F -m 25 "$image"
+mkdir "$BACKING/small"
+mount -o loop "$image" "$BACKING/small" || skip "cannot mount a loop device here"
+chmod 777 "$BACKING/small"
+
+as_user() {
+	setpriv --reuid=4321 --regid=4322 --clear-groups -- "$@"
+}
+
+# left: whether users can write some more, and whether root can (of blocks of 1 KiB)
+left() {
+	local all users
+	read -r all users < <(stat -f -c '%f %a' "$BACKING/small")
+	echo "users $((users > 1000)), root $((all > 10000))"
+}
+
+# removes FILE...: and waits until their space is free
+removes() {
+	rm -f "$@"
+	wait_until 5 is_empty || fail "space is free again" "$(stat -f "$BACKING/small")"
+}
+
+is_empty() {
+	[[ $(stat -f -c %a "$BACKING/small") -gt 37000 ]]
+}
+
+# fills DESCRIPTION COMMAND...: a user's COMMAND, in the mount, fails for space, and leaves root some
+fills() {
+	local description=$1
+	shift
+	check_fails "$description" "No space left" as_user "$@"
+	check_equal "$description: what is left" "users 0, root 1" "$(left)"
+}
+
+file=$MNT/small/file
+fills "write" dd if=/dev/zero of="$file" bs=100k count=1000
+check "of root there may be more" dd if=/dev/zero of="$MNT/small/roots" bs=1M count=4 conv=fsync
+removes "$MNT/small/roots" "$file"
+# shellcheck disable=SC2016 # expanded by that shell
+fills "append" bash -c 'head -c 100M /dev/zero >>"$1"' - "$file"
+removes "$file"
+fills "direct write" dd if=/dev/zero of="$file" bs=1M count=100 oflag=direct
+removes "$file"
+# Root has it open for reading, then it is the user's.
+: >"$file"
+chown 4321 "$file"
+: <"$file"
+fills "write to a file that root has opened before" dd if=/dev/zero of="$file" bs=100k count=1000
+removes "$file"
+check_fails "fallocate" "No space left" as_user fallocate -l 60M "$file"
+removes "$file"
+check "fallocate of root" fallocate -l 50M "$file"
+removes "$file"
+head -c 30M /dev/zero >"$BACKING/small/source"
+# shellcheck disable=SC2016
+fills "copy_file_range" bash -c 'cp --reflink=never "$1/source" "$1/1" && cp "$1/source" "$1/2"' - "$MNT/small"
