@@ -368,6 +368,50 @@ static void test_cred_adopt_owner(void **state)
 	assert_same(&main_thread, &f->before);
 }
 
+static void take_space(struct actor *actor)
+{
+	struct fixture *f = actor->fixture;
+
+	(void)cred_thread_init(&actor->thread, false);
+	actor->seen[0] = identity();
+	actor->results[0] = cred_adopt_space(&actor->thread, UID);
+	actor->seen[1] = identity();
+	actor->results[1] = (int)syscall(SYS_setfsuid, -1); /* changes nothing, tells what it is */
+	actor->results[2] = cred_adopt(&actor->thread, f->a);
+	actor->seen[2] = identity();
+	actor->results[3] = cred_adopt_space(&actor->thread, 0);
+	actor->seen[3] = identity();
+	actor->results[4] = cred_adopt_space(&actor->thread, UID + 1);
+	actor->results[5] = cred_adopt(&actor->thread, NULL);
+	actor->seen[4] = identity();
+	actor->results[6] = (int)syscall(SYS_setfsuid, -1);
+	cred_thread_destroy(&actor->thread);
+}
+
+static void test_cred_adopt_space(void **state)
+{
+	struct fixture *f = fixture_of_root(state);
+	struct actor actor;
+
+	act(&actor, f, take_space, NULL, NULL);
+	assert_int_equal(actor.results[0], 0);
+	assert_int_equal(actor.results[1], UID);
+	assert_int_equal(actor.seen[1].euid, 0);
+	assert_int_equal(actor.seen[1].effective & CAP_BIT(CAP_SYS_RESOURCE), 0);
+	assert_int_equal(actor.seen[1].effective & CAP_BIT(CAP_FSETID), 0);
+	assert_int_equal(actor.seen[1].effective & CAP_BIT(CAP_SYS_ADMIN),
+			 f->before.effective & CAP_BIT(CAP_SYS_ADMIN));
+	assert_int_equal(actor.results[2], 0);
+	assert_int_equal(actor.seen[2].euid, UID);
+	assert_int_equal(actor.seen[2].effective, 0);
+	assert_int_equal(actor.results[3], 0);
+	assert_same(&actor.seen[3], &actor.seen[0]);
+	assert_int_equal(actor.results[4], 0);
+	assert_int_equal(actor.results[5], 0);
+	assert_same(&actor.seen[4], &actor.seen[0]);
+	assert_int_equal(actor.results[6], 0);
+}
+
 /* Writes to a setuid file, and looks whether it still is one. */
 static void write_setuid(struct actor *actor, int n)
 {
@@ -507,6 +551,7 @@ int main(int argc, char **argv)
 		TEST(test_cred_adopt_one_after_the_other),
 		TEST(test_cred_adopt_refuses_invalid_ids),
 		TEST(test_cred_adopt_owner),
+		TEST(test_cred_adopt_space),
 		TEST(test_cred_thread_init_fsetid),
 		TEST(test_cred_set_umask_of_one_thread),
 		TEST(test_cred_adopt_unprivileged),
