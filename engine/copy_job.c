@@ -112,6 +112,7 @@ int engine_copy_range(struct engine *engine, const struct copy_spec *spec, struc
 					    .dst_offset = spec->dst_offset,
 					    .length = spec->length,
 					    .answer_within_ms = spec->answer_within_ms,
+					    .reflink = engine->options.reflink,
 					    .fsync = engine->options.fsync != ENGINE_FSYNC_NEVER,
 					    .done = copy_job_done,
 				    });

@@ -50,8 +50,9 @@ struct file_copy_spec {
 	uint64_t dst_offset;
 	uint64_t length;
 	unsigned answer_within_ms; /* 0: to the end */
-	bool fsync;		   /* when all of it is copied */
-	bool push_first;	   /* its regions go before what the job has queued */
+	enum engine_reflink reflink;
+	bool fsync;	 /* when all of it is copied */
+	bool push_first; /* its regions go before what the job has queued */
 	file_copy_done_fn done;
 };
 

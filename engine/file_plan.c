@@ -188,7 +188,7 @@ static const char *why_not_cloned(int error, uint64_t cloned)
 /* The top of the ladder. 0: go on with what is left; -errno: the copy has failed. */
 static int clone_front(struct file_copy *copy, const struct stat *src, uint64_t block_size)
 {
-	enum engine_reflink policy = options(copy)->reflink;
+	enum engine_reflink policy = copy->spec.reflink;
 	struct reflink reflink = {
 		.src_fd = copy->spec.src_fd,
 		.dst_fd = copy->spec.dst_fd,

@@ -144,12 +144,12 @@ void job_want_totals(struct job *job)
 	(void)counter_push(&job->engine->counter, job);
 }
 
-static uint64_t most(const uint64_t *copied, const uint64_t *met, const uint64_t *ahead)
+static uint64_t most(uint64_t done, const uint64_t *met, const uint64_t *ahead)
 {
 	uint64_t total = __atomic_load_n(met, __ATOMIC_RELAXED);
 
 	total = MAX(total, __atomic_load_n(ahead, __ATOMIC_RELAXED));
-	return MAX(total, *copied);
+	return MAX(total, done);
 }
 
 void job_get_progress(const struct job *job, struct job_progress *ret)
@@ -158,9 +158,13 @@ void job_get_progress(const struct job *job, struct job_progress *ret)
 	ret->totals_known = ret->ended || !job->ops->count ||
 			    __atomic_load_n(&job->counted, __ATOMIC_ACQUIRE);
 	ret->bytes = __atomic_load_n(&job->bytes, __ATOMIC_RELAXED);
-	ret->bytes_total = most(&ret->bytes, &job->bytes_total, &job->bytes_ahead);
+	ret->bytes_skipped = __atomic_load_n(&job->bytes_skipped, __ATOMIC_RELAXED);
+	ret->bytes_total =
+		most(ret->bytes + ret->bytes_skipped, &job->bytes_total, &job->bytes_ahead);
 	ret->files = __atomic_load_n(&job->files, __ATOMIC_RELAXED);
-	ret->files_total = most(&ret->files, &job->files_total, &job->files_ahead);
+	ret->files_skipped = __atomic_load_n(&job->files_skipped, __ATOMIC_RELAXED);
+	ret->files_total =
+		most(ret->files + ret->files_skipped, &job->files_total, &job->files_ahead);
 	ret->failures = __atomic_load_n(&job->failures, __ATOMIC_RELAXED);
 	ret->skipped = __atomic_load_n(&job->skipped, __ATOMIC_RELAXED);
 }

@@ -56,6 +56,8 @@ struct job {
 	uint64_t files_total;
 	uint64_t failures;
 	uint64_t skipped;
+	uint64_t files_skipped;
+	uint64_t bytes_skipped;
 	uint64_t bytes_ahead; /* found by ops->count() */
 	uint64_t files_ahead;
 	bool wants_count;

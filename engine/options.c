@@ -192,31 +192,37 @@ static const struct choice_rule tree_choices[] = {
 	  { { "never", ENGINE_FSYNC_NEVER },
 	    { "file", ENGINE_FSYNC_FILE },
 	    { "tree", ENGINE_FSYNC_TREE } } },
+	{ "reflink",
+	  offsetof(struct tree_options, reflink),
+	  { { "auto", ENGINE_REFLINK_AUTO },
+	    { "always", ENGINE_REFLINK_ALWAYS },
+	    { "never", ENGINE_REFLINK_NEVER } } },
 	{ "one_file_system",
 	  offsetof(struct tree_options, one_file_system),
 	  { { "no", false }, { "yes", true } } },
 	{ "verify", offsetof(struct tree_options, verify), { { "no", false }, { "yes", true } } },
 };
 
-/* "auto, always or never" */
-static void list_choices(const struct choice *choices, char *list, size_t size)
+/* A list in words: "auto, always or never". It may be cut off. */
+struct list {
+	char text[128];
+	size_t length;
+};
+
+static void list_add(struct list *list, const char *name, bool is_last)
 {
-	size_t length = 0;
+	const char *between = list->length == 0 ? "" : is_last ? " or " : ", ";
 
-	*list = '\0';
-	for (size_t i = 0; i < CHOICES_MAX && choices[i].name && length < size; i++) {
-		bool is_last = i + 1 == CHOICES_MAX || !choices[i + 1].name;
-		const char *between = i == 0 ? "" : is_last ? " or " : ", ";
-
-		length += (size_t)snprintf(list + length, size - length, "%s%s", between,
-					   choices[i].name);
-	}
+	if (list->length < sizeof(list->text))
+		list->length += (size_t)snprintf(list->text + list->length,
+						 sizeof(list->text) - list->length, "%s%s", between,
+						 name);
 }
 
 static int set_choice(void *options, const struct choice_rule *rule, const char *value,
 		      const struct complaint *complaint)
 {
-	char list[128];
+	struct list list = { .text = "" };
 
 	_Static_assert(sizeof(enum engine_reflink) == sizeof(int), "enums are stored as int");
 	for (size_t i = 0; i < CHOICES_MAX && rule->choices[i].name; i++) {
@@ -225,8 +231,10 @@ static int set_choice(void *options, const struct choice_rule *rule, const char 
 		memcpy((char *)options + rule->offset, &rule->choices[i].value, sizeof(int));
 		return 0;
 	}
-	list_choices(rule->choices, list, sizeof(list));
-	return fail(complaint, "%s=%s: expected %s", rule->name, value, list);
+	for (size_t i = 0; i < CHOICES_MAX && rule->choices[i].name; i++)
+		list_add(&list, rule->choices[i].name,
+			 i + 1 == CHOICES_MAX || !rule->choices[i + 1].name);
+	return fail(complaint, "%s=%s: expected %s", rule->name, value, list.text);
 }
 
 static const struct choice_rule *find_choice(const struct choice_rule *table, size_t n,
@@ -262,7 +270,7 @@ int engine_options_set(struct engine_options *options, const char *name, const c
 
 void tree_options_init(struct tree_options *options)
 {
-	*options = (struct tree_options){ .fsync = TREE_AS_ENGINE };
+	*options = (struct tree_options){ .fsync = TREE_AS_ENGINE, .reflink = TREE_AS_ENGINE };
 }
 
 int tree_options_set(struct tree_options *options, const char *name, const char *value, char *error,
@@ -270,6 +278,12 @@ int tree_options_set(struct tree_options *options, const char *name, const char 
 {
 	const struct complaint complaint = { error, error_size };
 	const struct choice_rule *rule = find_choice(tree_choices, ARRAY_SIZE(tree_choices), name);
+	struct list list = { .text = "" };
 
-	return rule ? set_choice(options, rule, value, &complaint) : -ENOENT;
+	if (rule)
+		return set_choice(options, rule, value, &complaint);
+	for (size_t i = 0; i < ARRAY_SIZE(tree_choices); i++)
+		list_add(&list, tree_choices[i].name, i + 1 == ARRAY_SIZE(tree_choices));
+	(void)fail(&complaint, "there is no option \"%s\": expected %s", name, list.text);
+	return -ENOENT;
 }

@@ -23,14 +23,24 @@ struct staging_level {
 	ino_t ino;
 };
 
-int staging_name(char *name)
+static int make_name(const char *prefix, char *name)
 {
 	uint64_t number;
 
 	if (RETRY_EINTR(getrandom(&number, sizeof(number), 0)) != (ssize_t)sizeof(number))
 		return negative_errno();
-	(void)snprintf(name, STAGING_NAME_SIZE, STAGING_PREFIX "%016" PRIx64, number);
+	(void)snprintf(name, STAGING_NAME_SIZE, "%s%016" PRIx64, prefix, number); /* fits */
 	return 0;
+}
+
+int staging_name(char *name)
+{
+	return make_name(STAGING_PREFIX, name);
+}
+
+int staging_name_aside(char *name)
+{
+	return make_name(STAGING_PREFIX_ASIDE, name);
 }
 
 int staging_publish(int dir_fd, const char *staging, const char *name)

@@ -10,13 +10,17 @@
 #include <sys/types.h>
 
 #define STAGING_PREFIX ".arsync-"
-#define STAGING_NAME_SIZE (sizeof(STAGING_PREFIX) + 16) /* of a hidden name, with its end */
+#define STAGING_PREFIX_ASIDE ".replaced-"
+#define STAGING_NAME_SIZE (sizeof(STAGING_PREFIX_ASIDE) + 16) /* of a hidden name, with its end */
 
 /**
  * Writes a hidden name that nobody else has. @name has room for STAGING_NAME_SIZE bytes.
  * -errno of getrandom(2).
  */
 int staging_name(char *name);
+
+/** The same for something of others that is moved out of the way: nobody may take it for a copy. */
+int staging_name_aside(char *name);
 
 /**
  * Renames @staging to @name in the same directory, which must not have it: -EEXIST. Atomic where

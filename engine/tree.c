@@ -36,6 +36,27 @@ int tree_adopt(struct tree_job *tree, struct worker *worker)
 	return r;
 }
 
+void tree_changed(const struct tree_job *tree, int fd, const char *name, int old_fd)
+{
+	const struct tree_change change = { .fd = fd, .name = name, .old_fd = old_fd };
+
+	if (tree->changed)
+		tree->changed(&change, tree->userdata);
+}
+
+void tree_skipped(struct tree_job *tree, const struct stat *st)
+{
+	struct job *job = &tree->job;
+
+	__atomic_add_fetch(&job->skipped, 1, __ATOMIC_RELAXED);
+	if (!S_ISREG(st->st_mode))
+		return;
+	__atomic_add_fetch(&job->bytes_total, (uint64_t)st->st_size, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&job->bytes_skipped, (uint64_t)st->st_size, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&job->files_total, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&job->files_skipped, 1, __ATOMIC_RELAXED);
+}
+
 void tree_push(struct tree_job *tree, struct task *task, struct worker *worker)
 {
 	int r = job_push(&tree->job, task, PUSH_FIRST, worker);
@@ -158,7 +179,7 @@ static int begin(struct tree_job *tree, struct worker *worker)
 	r = fstat(tree->src_fd, &source) < 0 ? negative_errno() : check(tree, &source, &call);
 	if (r == 1) {
 		tree->published = true;
-		__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+		tree_skipped(tree, &source);
 		return -EEXIST; /* the walk has ended before it began */
 	}
 	if (r == 0) {
@@ -245,20 +266,59 @@ static int check_staging(const struct tree_job *tree, const char *name)
 	return st.st_dev == tree->staging_dev && st.st_ino == tree->staging_ino ? 0 : -ESTALE;
 }
 
+/* Whether @name is what was DEST in the beginning. */
+static bool is_old(const struct tree_job *tree, const char *name)
+{
+	struct stat st;
+
+	return fstatat(tree->dst_parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_dev == tree->old_dev && st.st_ino == tree->old_ino;
+}
+
+/*
+ * The file system cannot exchange names. A file is replaced in one step all the same; a directory is moved
+ * aside first, so that for a moment there is no DEST.
+ */
+static int exchange_in_steps(struct tree_job *tree)
+{
+	int at = tree->dst_parent_fd;
+	char aside[STAGING_NAME_SIZE];
+	int r;
+
+	if (!tree->old_is_dir) {
+		if (!is_old(tree, tree->dst_name))
+			return -ESTALE;
+		tree->replacing = false; /* nothing is left of it */
+		return renameat(at, tree->staging, at, tree->dst_name) < 0 ? negative_errno() : 0;
+	}
+	r = staging_name_aside(aside);
+	if (r == 0)
+		r = staging_publish(at, tree->dst_name, aside);
+	if (r < 0)
+		return r;
+	r = is_old(tree, aside) ? staging_publish(at, tree->staging, tree->dst_name) : -ESTALE;
+	if (r == 0)
+		(void)strcpy(tree->staging, aside); /* it is longer: what is to be removed now */
+	else if (staging_publish(at, aside, tree->dst_name) < 0)
+		log_error(tree->job.engine->options.log, "what was \"%s\" is called \"%s\" now",
+			  tree->dst_name, aside);
+	return r;
+}
+
 /* DEST and the copy change places; DEST must be what it was in the beginning. */
 static int exchange(struct tree_job *tree)
 {
-	struct stat st;
 	int r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
 
 	if (r == -ENOENT) { /* DEST has been removed meanwhile */
 		tree->replacing = false;
 		return staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
 	}
+	if (r == -EINVAL)
+		return exchange_in_steps(tree);
 	if (r < 0)
 		return r;
-	if (fstatat(tree->dst_parent_fd, tree->staging, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_dev == tree->old_dev && st.st_ino == tree->old_ino)
+	if (is_old(tree, tree->staging))
 		return 0;
 	r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
 	return r < 0 ? r : -ESTALE;
@@ -266,8 +326,11 @@ static int exchange(struct tree_job *tree)
 
 static int take_name(struct tree_job *tree)
 {
+	_cleanup_close_ int old = -1;
 	int r = check_staging(tree, tree->staging);
 
+	if (tree->replacing && tree->changed)
+		old = openat(tree->dst_parent_fd, tree->dst_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (r == 0 && tree->replacing)
 		r = exchange(tree);
 	else if (r == 0)
@@ -276,6 +339,8 @@ static int take_name(struct tree_job *tree)
 	if (r == 0)
 		r = check_staging(tree, tree->dst_name);
 	tree->published = r == 0;
+	if (r == 0)
+		tree_changed(tree, tree->dst_parent_fd, tree->dst_name, old);
 	return r;
 }
 
@@ -423,11 +488,15 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 		return negative_errno();
 	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
 	tree->forbidden_dev = spec->forbidden_dev;
+	tree->changed = spec->changed;
+	tree->userdata = spec->userdata;
 	tree_options_init(&tree->options);
 	if (spec->options)
 		tree->options = *spec->options;
 	if (tree->options.fsync == TREE_AS_ENGINE)
 		tree->options.fsync = (int)tree->job.engine->options.fsync;
+	if (tree->options.reflink == TREE_AS_ENGINE)
+		tree->options.reflink = (int)tree->job.engine->options.reflink;
 	/* Only root can act for others: cred.h. */
 	tree->made.uid = geteuid() == 0 ? tree->job.cred->uid : geteuid();
 	tree->made.gid = geteuid() == 0 ? tree->job.cred->gid : getegid();

@@ -30,6 +30,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 
 #include "arsync/engine.h"
 #include "job.h"
@@ -59,7 +60,7 @@ struct tree_job {
 	int dst_parent_fd; /* O_PATH */
 	char dst_name[NAME_MAX + 1];
 	char staging[NAME_MAX + 1];  /* where the copy grows; with merging: dst_name itself */
-	struct tree_options options; /* fsync filled in */
+	struct tree_options options; /* nothing is TREE_AS_ENGINE any more */
 	bool merging;		     /* into a directory that exists, one file at a time */
 	bool replacing;		     /* DEST exists, and gives way at the end: */
 	dev_t old_dev;
@@ -68,6 +69,8 @@ struct tree_job {
 	dev_t root_dev;	     /* of the source */
 	unsigned root_flags; /* of the source, to be set when the copy has its name */
 	dev_t forbidden_dev;
+	tree_changed_fn changed;   /* or NULL */
+	void *userdata;		   /* for it */
 	struct metadata_made made; /* who owns what this job creates */
 	dev_t staging_dev;	   /* the root of the copy, so that the walk does not enter it */
 	ino_t staging_ino;
@@ -99,6 +102,12 @@ bool tree_is_stopping(const struct tree_job *tree);
 
 /** Makes the worker's thread act as the job's user. Fails the job when that cannot be. */
 int tree_adopt(struct tree_job *tree, struct worker *worker);
+
+/** Tells who wants to know: see struct tree_change. @name NULL: the attributes of @fd. */
+void tree_changed(const struct tree_job *tree, int fd, const char *name, int old_fd);
+
+/** Accounts for something that existing= leaves as it is. */
+void tree_skipped(struct tree_job *tree, const struct stat *st);
 
 /** Queues a task on top of the job's stack. */
 void tree_push(struct tree_job *tree, struct task *task, struct worker *worker);

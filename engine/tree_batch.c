@@ -172,7 +172,7 @@ static int leave(struct step *step, const struct stat *st, struct tree_merge_fil
 	merge->replace = action == TREE_MERGE_REPLACE;
 	if (action == TREE_MERGE_MAKE || action == TREE_MERGE_REPLACE)
 		return 0;
-	__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+	tree_skipped(tree, st);
 	if (*link && action == TREE_MERGE_UNCHANGED)
 		tree_link_copied(TAKE_PTR(*link), step->worker);
 	else if (*link) /* the others must not become links of something different */
@@ -308,7 +308,7 @@ static int copy_other(struct step *step, const struct stat *st, struct tree_merg
 	if (r < 0)
 		return r;
 	step->call = "renameat2";
-	r = tree_merge_publish(merge, step->dst_dir, -1, step->name);
+	r = tree_merge_publish(step->batch->dir->tree, merge, step->dst_dir, -1, step->name);
 	tree_merge_discard(merge, step->dst_dir);
 	return r;
 }

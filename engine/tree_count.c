@@ -186,6 +186,16 @@ static int open_directory(int at, const char *name, struct stat *ret_st)
 	return fd;
 }
 
+/* What the copy does not go into. */
+static bool is_left_out(const struct walk *walk, const struct stat *st)
+{
+	const struct tree_job *tree = walk->tree;
+
+	if (tree->forbidden_dev != 0 && st->st_dev == tree->forbidden_dev)
+		return true;
+	return tree->options.one_file_system && st->st_dev != walk->levels[0].dev;
+}
+
 static int go_down(struct walk *walk, struct level *level)
 {
 	const char *name = level->names + level->at;
@@ -196,7 +206,7 @@ static int go_down(struct walk *walk, struct level *level)
 	fd = open_directory(walk->fd, name, &st);
 	if (fd < 0)
 		return 0;
-	if (walk->tree->forbidden_dev != 0 && st.st_dev == walk->tree->forbidden_dev) {
+	if (is_left_out(walk, &st)) {
 		close_keep_errno(fd);
 		return 0;
 	}

@@ -341,36 +341,51 @@ static int set_flags(const struct tree_dir *dir, int src_fd, int dst_fd, const c
 	return dir->parent ? inode_flags_set(dst_fd, flags) : 0;
 }
 
-/* Its contents are complete: owner, mode, times. */
+static int copy_metadata(struct tree_dir *dir, int src_fd, int dst_fd, const char **ret_call)
+{
+	struct metadata_made made = tree_dir_made(dir);
+	struct metadata source;
+	int r;
+
+	if (!dir->existed)
+		made.mode = 0700;
+	*ret_call = "fstat";
+	r = look_finally(dir, src_fd, &source);
+	if (r == 0 && dir->existed)
+		r = metadata_drop_acls(dst_fd);
+	if (r == 0)
+		r = metadata_copy_fd(src_fd, dst_fd, &source, &made, ret_call);
+	if (r == 0)
+		r = set_flags(dir, src_fd, dst_fd, ret_call);
+	return r;
+}
+
+/* Its contents are complete: owner, mode, times. Or it stays what it was. */
 static void finish(struct tree_dir *dir, struct worker *worker)
 {
 	struct tree_job *tree = dir->tree;
-	struct metadata_made made = tree_dir_made(dir);
-	struct metadata source;
+	bool stays = tree_is_stopping(tree) ||
+		     (dir->existed && tree->options.existing == TREE_EXISTING_SKIP);
 	const char *call = "openat";
 	int src_fd, dst_fd, r;
 
-	if (!dir->made || tree_is_stopping(tree) || tree_adopt(tree, worker) < 0)
+	if (!dir->made || (stays && !dir->opened_up) || tree_adopt(tree, worker) < 0)
 		return;
-	if (dir->existed && tree->options.existing == TREE_EXISTING_SKIP)
-		return;
-	if (!dir->existed)
-		made.mode = 0700;
 	r = tree_dir_acquire(dir, &src_fd, &dst_fd);
 	if (r == 0) {
-		call = "fstat";
-		r = look_finally(dir, src_fd, &source);
-		if (r == 0 && dir->existed)
-			r = metadata_drop_acls(dst_fd);
-		if (r == 0)
-			r = metadata_copy_fd(src_fd, dst_fd, &source, &made, &call);
-		if (r == 0)
-			r = set_flags(dir, src_fd, dst_fd, &call);
+		r = stays ? 0 : copy_metadata(dir, src_fd, dst_fd, &call);
+		if (dir->opened_up && (stays || r < 0) && fchmod(dst_fd, dir->old_mode) < 0 &&
+		    r == 0) {
+			call = "fchmod";
+			r = negative_errno();
+		}
+		if (tree->merging)
+			tree_changed(tree, dst_fd, NULL, -1);
 		tree_dir_release(dir);
 	}
 	if (r < 0)
 		tree_fail(tree, dir, NULL, call, r);
-	else
+	else if (!stays)
 		__atomic_add_fetch(&tree->n_directories, 1, __ATOMIC_RELAXED);
 }
 
@@ -493,6 +508,9 @@ static int make_step(struct tree_dir *dir, int src_at, int dst_at, int *ret_src_
 	dir->existed = r == 1;
 	if (!dir->parent && !tree->merging)
 		tree->staged = true;
+	else if (tree->merging && !dir->existed)
+		tree_changed(tree, dir->parent ? dst_at : tree->dst_parent_fd,
+			     dir->parent ? dir->name : tree->dst_name, -1);
 	*ret_call = "openat";
 	dst_fd = open_dst_step(dir, dst_at, false);
 	if (dst_fd < 0)
@@ -523,6 +541,27 @@ static int identify(struct tree_dir *dir, int dst_fd, const char **ret_call)
 	return 0;
 }
 
+/*
+ * A directory that was there may not be writable for its owner, who may change that. Who may do
+ * everything needs nothing of the kind; of others' directories the first use says what is wrong.
+ */
+static int open_up(struct tree_dir *dir, int dst_fd)
+{
+	struct stat st;
+
+	if (geteuid() == 0)
+		return 0;
+	if (fstat(dst_fd, &st) < 0)
+		return negative_errno();
+	if ((st.st_mode & 0300) == 0300 || st.st_uid != geteuid())
+		return 0;
+	dir->old_mode = st.st_mode & 07777;
+	if (fchmod(dst_fd, dir->old_mode | 0700) < 0)
+		return negative_errno();
+	dir->opened_up = true;
+	return 0;
+}
+
 /* Makes the directory and notes what it is made from. *ret_call: what failed. */
 static int make(struct tree_dir *dir, const char **ret_call)
 {
@@ -544,7 +583,10 @@ static int make(struct tree_dir *dir, const char **ret_call)
 	if (r < 0)
 		return r;
 	*ret_call = "fchmod";
-	r = !dir->existed && (!parent || parent->existed) ? make_private(dir, dst_fd) : 0;
+	if (dir->existed)
+		r = open_up(dir, dst_fd);
+	else
+		r = !parent || parent->existed ? make_private(dir, dst_fd) : 0;
 	if (r < 0)
 		return r;
 	set_open(dir, TAKE_FD(src_fd), TAKE_FD(dst_fd));

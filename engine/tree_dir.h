@@ -28,6 +28,8 @@ struct tree_dir {
 	/* set by the first run of the task */
 	bool made;
 	bool existed;		  /* in the destination, before the copy: with tree_job::merging */
+	bool opened_up;		  /* existed without what its owner needs to change it */
+	mode_t old_mode;	  /* if opened_up */
 	bool foreign;		  /* on another file system, with one_file_system: not listed */
 	struct metadata metadata; /* of the source */
 	dev_t dst_dev;

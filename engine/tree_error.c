@@ -27,6 +27,22 @@ static void keep_locked(struct tree_job *tree, char *path, const char *call, int
 	*failure = (struct job_failure){ .path = path ? path : "", .call = call, .error = error };
 }
 
+/* Names are short, so that there is a slash soon. */
+static void shorten(char *path)
+{
+	size_t length = strlen(path);
+	const char *tail;
+
+	if (length <= JOB_FAILURE_PATH_MAX)
+		return;
+	tail = path + length - (JOB_FAILURE_PATH_MAX - sizeof("...") + 1);
+	tail = strchr(tail, '/');
+	if (!tail)
+		return;
+	memmove(path + 3, tail, strlen(tail) + 1);
+	memcpy(path, "...", 3);
+}
+
 static void record(struct tree_job *tree, const struct tree_dir *dir, const char *name,
 		   const char *call, int error)
 {
@@ -35,6 +51,8 @@ static void record(struct tree_job *tree, const struct tree_dir *dir, const char
 
 	if (path && !*path) /* the root */
 		free(TAKE_PTR(path));
+	if (path)
+		shorten(path);
 	pthread_mutex_lock(&tree->lock);
 	if (tree->error == 0)
 		tree->error = error;

@@ -159,7 +159,7 @@ static int place(struct tree_job *tree, struct tree_dir *dir, struct tree_file *
 	if (file->in_staging)
 		r = unlinkat(dst_dir, file->name, 0) < 0 ? negative_errno() : 0;
 	else if (keep && file->settled)
-		r = tree_merge_publish(&file->merge, dst_dir, file->dst_fd, file->name);
+		r = tree_merge_publish(tree, &file->merge, dst_dir, file->dst_fd, file->name);
 	tree_merge_discard(&file->merge, dst_dir);
 	tree_dir_release(dir);
 	return r;
@@ -301,6 +301,7 @@ static void start_copy(struct large *large, struct worker *worker)
 					     .src_fd = large->file.src_fd,
 					     .dst_fd = large->file.dst_fd,
 					     .length = (uint64_t)large->file.st.st_size,
+					     .reflink = (enum engine_reflink)tree->options.reflink,
 					     .fsync = tree->options.verify ||
 						      tree->options.fsync == ENGINE_FSYNC_FILE,
 					     .push_first = true,
@@ -337,11 +338,10 @@ uint64_t tree_file_small_max(const struct tree_job *tree)
 /* A file for regions: large, or with holes, or to be cloned. */
 bool tree_file_is_large(const struct tree_job *tree, const struct stat *st)
 {
-	const struct engine_options *options = &tree->job.engine->options;
 	uint64_t size = (uint64_t)st->st_size;
 
 	return size > tree_file_small_max(tree) || (uint64_t)st->st_blocks * 512 < size ||
-	       (options->reflink == ENGINE_REFLINK_ALWAYS && size > 0);
+	       (tree->options.reflink == ENGINE_REFLINK_ALWAYS && size > 0);
 }
 
 void tree_file_copy_root(struct tree_job *tree, struct worker *worker)

@@ -250,7 +250,7 @@ static int link_name(const struct pair_of_names *names, const char *to)
 }
 
 /* There is something else under the new name. */
-static int replace_name(const struct pair_of_names *names)
+static int replace_name(const struct tree_job *tree, const struct pair_of_names *names)
 {
 	struct tree_merge_file merge = { .replace = true };
 	int r = tree_merge_name(&merge);
@@ -259,14 +259,24 @@ static int replace_name(const struct pair_of_names *names)
 		r = link_name(names, merge.temp);
 	if (r < 0)
 		return r;
-	r = tree_merge_publish(&merge, names->to_dir, -1, names->to);
+	r = tree_merge_publish(tree, &merge, names->to_dir, -1, names->to);
 	tree_merge_discard(&merge, names->to_dir);
 	return r;
 }
 
-/* Into a directory that exists. 1: what is there stays. */
-static int merge_name(enum tree_existing existing, const struct pair_of_names *names)
+static int add_name(const struct tree_job *tree, const struct pair_of_names *names)
 {
+	int r = link_name(names, names->to);
+
+	if (r == 0)
+		tree_changed(tree, names->to_dir, names->to, -1);
+	return r;
+}
+
+/* Into a directory that exists. 1: what is there stays. */
+static int merge_name(const struct tree_job *tree, const struct pair_of_names *names)
+{
+	enum tree_existing existing = tree->options.existing;
 	enum tree_merge_action action;
 	struct stat first;
 	int r;
@@ -278,17 +288,29 @@ static int merge_name(enum tree_existing existing, const struct pair_of_names *n
 		return r;
 	switch (action) {
 	case TREE_MERGE_MAKE:
-		return link_name(names, names->to);
+		return add_name(tree, names);
 	case TREE_MERGE_LEAVE:
 		return 1;
 	case TREE_MERGE_UNCHANGED: /* which may be another inode */
 		if (existing == TREE_EXISTING_SKIP || is_name_of(names->to_dir, names->to, &first))
 			return 1;
-		return replace_name(names);
+		return replace_name(tree, names);
 	case TREE_MERGE_REPLACE:
-		return replace_name(names);
+		return replace_name(tree, names);
 	}
 	return -EINVAL;
+}
+
+/* The file has one more name: its attributes say so. */
+static void tell_linked(const struct tree_job *tree, const struct pair_of_names *names)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (!tree->changed)
+		return;
+	fd = openat(names->to_dir, names->to, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0)
+		tree_changed(tree, fd, NULL, -1);
 }
 
 static int make_name(struct tree_link *link, struct tree_dir *dir, const char *name)
@@ -302,8 +324,9 @@ static int make_name(struct tree_link *link, struct tree_dir *dir, const char *n
 		return r;
 	r = tree_dir_acquire(dir, &src_fd, &names.to_dir);
 	if (r == 0) {
-		r = tree->merging ? merge_name(tree->options.existing, &names) :
-				    link_name(&names, name);
+		r = tree->merging ? merge_name(tree, &names) : link_name(&names, name);
+		if (r == 0 && tree->merging)
+			tell_linked(tree, &names);
 		tree_dir_release(dir);
 	}
 	tree_dir_release(link->dir);
@@ -318,7 +341,7 @@ int tree_link_make(struct tree_link *link, struct tree_dir *dir, const char *nam
 
 	*ret_call = "linkat";
 	if (r == 1)
-		__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED); /* no file */
 	else if (r == 0)
 		__atomic_add_fetch(&tree->n_others, 1, __ATOMIC_RELAXED);
 	put(tree, link);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "arsync/base.h"
+#include "tree.h"
 
 static int compare_times(const struct timespec *a, const struct timespec *b)
 {
@@ -89,7 +90,7 @@ static int link_fd(int fd, int dir_fd, const char *name)
 	return linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? negative_errno() : 0;
 }
 
-int tree_merge_publish(struct tree_merge_file *file, int dir_fd, int fd, const char *name)
+static int give_name(struct tree_merge_file *file, int dir_fd, int fd, const char *name)
 {
 	int r;
 
@@ -110,6 +111,20 @@ int tree_merge_publish(struct tree_merge_file *file, int dir_fd, int fd, const c
 		r = staging_publish(dir_fd, file->temp, name);
 	if (r == 0)
 		file->temp[0] = '\0';
+	return r;
+}
+
+int tree_merge_publish(const struct tree_job *tree, struct tree_merge_file *file, int dir_fd,
+		       int fd, const char *name)
+{
+	_cleanup_close_ int old = -1;
+	int r;
+
+	if (file->replace && tree->changed)
+		old = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	r = give_name(file, dir_fd, fd, name);
+	if (r == 0)
+		tree_changed(tree, dir_fd, name, old);
 	return r;
 }
 

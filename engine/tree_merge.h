@@ -18,6 +18,8 @@
 #include "arsync/engine.h"
 #include "staging.h"
 
+struct tree_job;
+
 enum tree_merge_action {
 	TREE_MERGE_MAKE,      /* there is nothing of that name */
 	TREE_MERGE_REPLACE,   /* there is something else */
@@ -44,8 +46,9 @@ int tree_merge_create(struct tree_merge_file *file, int dir_fd, int flags, mode_
 /** A hidden name to make something under. -errno of getrandom(2). */
 int tree_merge_name(struct tree_merge_file *file);
 
-/** Gives the complete file its name. @fd: the regular file's; -1: it is something else. */
-int tree_merge_publish(struct tree_merge_file *file, int dir_fd, int fd, const char *name);
+/** Gives the complete file its name, and says so. @fd: the regular file's; -1: something else. */
+int tree_merge_publish(const struct tree_job *tree, struct tree_merge_file *file, int dir_fd,
+		       int fd, const char *name);
 
 /** Removes what was made, if it has a name. */
 void tree_merge_discard(struct tree_merge_file *file, int dir_fd);

@@ -146,6 +146,7 @@ struct job_result {
 };
 
 #define JOB_FAILURES_KEPT 100
+#define JOB_FAILURE_PATH_MAX 4096 /* bytes; longer ones begin with ".../" instead */
 
 /* One thing that a tree copy could not copy. */
 struct job_failure {
@@ -227,20 +228,36 @@ enum tree_on_error {
 
 #define TREE_AS_ENGINE (-1) /* as in engine_options */
 
+/* What a tree copy has done to something that others may know. */
+struct tree_change {
+	int fd; /* a directory, or with @name NULL anything: its attributes have changed */
+	const char *name; /* in that directory is another file than before, or a new one */
+	int old_fd;	  /* O_PATH: the file that had the name; -1: it is new */
+};
+
+/**
+ * Called after each change to what others can see: names that appear, directories that were there
+ * and get names and attributes (existing=merge, skip, update). On a worker's thread, as the job's
+ * user, with no lock held, several at once; must not block. The descriptors are borrowed.
+ */
+typedef void (*tree_changed_fn)(const struct tree_change *change, void *userdata);
+
 struct tree_options {
 	enum tree_existing existing;
 	enum tree_on_error on_error;
 	int fsync;	     /* enum engine_fsync or TREE_AS_ENGINE */
+	int reflink;	     /* enum engine_reflink or TREE_AS_ENGINE */
 	int one_file_system; /* bool: what is mounted below the source is an empty directory */
 	int verify;	     /* bool: each file is read again, from the disk, and compared: -EIO */
 };
 
-/** Fills in the defaults: fail, stop, as the engine, no, no. */
+/** Fills in the defaults: fail, stop, as the engine, as the engine, no, no. */
 void tree_options_init(struct tree_options *options);
 
 /**
- * Sets one option from text: existing, on_error, fsync, one_file_system (yes, no), verify (yes,
- * no). -ENOENT: no option of that name; -EINVAL: @error says in words what is expected.
+ * Sets one option from text: existing, on_error, fsync, reflink, one_file_system (yes, no), verify
+ * (yes, no). -ENOENT: no option of that name, -EINVAL: no such value; @error says in words what is
+ * expected.
  */
 int tree_options_set(struct tree_options *options, const char *name, const char *value, char *error,
 		     size_t error_size);
@@ -254,6 +271,7 @@ struct tree_spec {
 	/* Directories of this device are an error (-ELOOP): the caller's own mount. 0: none. */
 	dev_t forbidden_dev;
 	const struct tree_options *options; /* copied; NULL: the defaults */
+	tree_changed_fn changed;	    /* NULL: nobody wants to know */
 	job_done_fn done;
 	void *userdata;
 };
@@ -288,8 +306,10 @@ struct job_progress {
 	uint64_t bytes_total; /* as far as known: grows while a tree is walked; never falls */
 	uint64_t files;
 	uint64_t files_total;
-	uint64_t failures; /* see job_get_failures() */
-	uint64_t skipped;
+	uint64_t failures;	/* see job_get_failures() */
+	uint64_t skipped;	/* as in job_result */
+	uint64_t files_skipped; /* those of them that are regular files: part of files_total */
+	uint64_t bytes_skipped; /* theirs: part of bytes_total */
 	bool totals_known; /* nothing more is expected: the tree was counted, or the job has ended */
 	bool ended;
 };

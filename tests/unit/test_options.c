@@ -273,16 +273,19 @@ static void test_tree_options_set(void **state)
 	assert_int_equal(o.existing, TREE_EXISTING_FAIL);
 	assert_int_equal(o.on_error, TREE_ON_ERROR_STOP);
 	assert_int_equal(o.fsync, TREE_AS_ENGINE);
+	assert_int_equal(o.reflink, TREE_AS_ENGINE);
 	assert_false(o.one_file_system);
 	assert_false(o.verify);
 	assert_int_equal(tree_options_set(&o, "existing", "update", error, sizeof(error)), 0);
 	assert_int_equal(tree_options_set(&o, "on_error", "continue", error, sizeof(error)), 0);
 	assert_int_equal(tree_options_set(&o, "fsync", "tree", error, sizeof(error)), 0);
+	assert_int_equal(tree_options_set(&o, "reflink", "never", error, sizeof(error)), 0);
 	assert_int_equal(tree_options_set(&o, "one_file_system", "yes", error, sizeof(error)), 0);
 	assert_int_equal(tree_options_set(&o, "verify", "yes", error, sizeof(error)), 0);
 	assert_int_equal(o.existing, TREE_EXISTING_UPDATE);
 	assert_int_equal(o.on_error, TREE_ON_ERROR_CONTINUE);
 	assert_int_equal(o.fsync, ENGINE_FSYNC_TREE);
+	assert_int_equal(o.reflink, ENGINE_REFLINK_NEVER);
 	assert_true(o.one_file_system);
 	assert_true(o.verify);
 	assert_int_equal(tree_options_set(&o, "verify", "no", error, sizeof(error)), 0);
@@ -292,6 +295,7 @@ static void test_tree_options_set(void **state)
 	assert_string_equal(error, "existing=Merge: expected fail, merge, skip, replace or update");
 	assert_int_equal(o.existing, TREE_EXISTING_UPDATE);
 	assert_int_equal(tree_options_set(&o, "workers", "2", error, sizeof(error)), -ENOENT);
+	assert_non_null(strstr(error, "\"workers\": expected existing, on_error,"));
 	assert_int_equal(tree_options_set(&o, "", "", error, sizeof(error)), -ENOENT);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "job.h"
 #include "tree_fixture.h"
 
 static const struct tree_options go_on = { .on_error = TREE_ON_ERROR_CONTINUE,
@@ -446,6 +447,21 @@ static void test_tree_verify_broken_large(void **state)
 	check_broken(state, 20 * MIB);
 }
 
+/* How many files there are to copy, as the counter sees it. */
+static uint64_t count_files(struct fixture *f, const struct tree_options *options)
+{
+	struct tree_run *run = prepare(f, &(struct order){ .src = "src", .options = options });
+	struct job_progress progress;
+
+	job_count(run->run.job);
+	job_get_progress(run->run.job, &progress);
+	job_cancel(run->run.job);
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+	assert_true(progress.totals_known);
+	return progress.files_total;
+}
+
 static void test_tree_one_file_system(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -470,6 +486,8 @@ static void test_tree_one_file_system(void **state)
 	assert_int_equal(fstatat(root_of(f), "copy/small", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0751);
 	assert_true(is_there(f, "copy/x"));
+	assert_int_equal(count_files(f, &one), 1);
+	assert_int_equal(count_files(f, NULL), 2);
 	/* The root's own file system counts. */
 	(void)run_order(f, &(struct order){ .src = "src/small", .name = "inner", .options = &one },
 			0);

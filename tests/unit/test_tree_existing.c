@@ -99,6 +99,7 @@ static void test_existing_merge_inherits_nothing(void **state)
 static void test_existing_resumes(void **state)
 {
 	struct fixture *f = fixture_of(state);
+	struct job_progress progress;
 	struct stat before, after;
 	struct tree_run *run;
 
@@ -111,6 +112,11 @@ static void test_existing_resumes(void **state)
 	assert_int_equal(run->run.result.files, 2);
 	assert_int_equal(run->run.result.bytes, 4 * MIB + 10);
 	assert_int_equal(run->run.result.skipped, 7);
+	job_get_progress(run->run.job, &progress);
+	assert_int_equal(progress.files_skipped, 3);
+	assert_int_equal(progress.bytes_skipped, 1000 + 100 + stat_of(f, "src/sparse").st_size);
+	assert_int_equal(progress.files_total, 5);
+	assert_int_equal(progress.bytes_total, progress.bytes + progress.bytes_skipped);
 	after = stat_of(f, "copy/small");
 	assert_int_equal(after.st_ino, before.st_ino);
 	assert_copied(f);
@@ -253,9 +259,31 @@ static void test_existing_replace_fails(void **state)
 	(void)copy_with(f, TREE_EXISTING_REPLACE, "src", -EIO);
 	assert_names(f, "copy", 1);
 	assert_names(f, NULL, 2);
-	set_fault(&faults.rename_error, EINVAL); /* no RENAME_EXCHANGE */
-	(void)copy_with(f, TREE_EXISTING_REPLACE, "src", -EINVAL);
+	set_fault(&faults.rename_error, EPERM);
+	(void)copy_with(f, TREE_EXISTING_REPLACE, "src", -EPERM);
 	assert_names(f, "copy", 1);
+	assert_names(f, NULL, 2);
+}
+
+/* The file system has no RENAME_EXCHANGE, nor RENAME_NOREPLACE. */
+static void test_existing_replace_in_steps(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct stat before;
+
+	make_many(f);
+	make_dir(f, "copy");
+	make_file(f, "copy/old", 10);
+	set_fault(&faults.rename_error, EINVAL);
+	(void)copy_with(f, TREE_EXISTING_REPLACE, "src", 0);
+	assert_copied(f);
+	assert_names(f, NULL, 2);
+	remove_copy(f, "copy");
+	make_file(f, "copy", 10);
+	before = stat_of(f, "copy");
+	(void)copy_with(f, TREE_EXISTING_REPLACE, "src/large", 0);
+	assert_int_equal(stat_of(f, "copy").st_size, 4 * MIB);
+	assert_true(stat_of(f, "copy").st_ino != before.st_ino);
 	assert_names(f, NULL, 2);
 }
 
@@ -327,6 +355,148 @@ static void test_existing_as_another_user(void **state)
 	assert_same_but_atimes(f);
 }
 
+/* A directory that the source has and its owner may not write. */
+static void test_existing_read_only_directories(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_MERGE);
+	struct order order = { .src = "src", .parent = "home", .options = &options };
+
+	need_root("act as somebody else");
+	make_many(f);
+	f->user = make_user(f);
+	assert_int_equal(give(root_of(f), "src", USER), 0);
+	set_mode(f, "src/d", 0555);
+	set_mode(f, "src", 0500);
+	order.cred = f->user;
+	check_success(f, start(f, &order));
+	assert_int_equal(unlinkat(root_of(f), "home/copy/d/file", 0), 0);
+	assert_int_equal(unlinkat(root_of(f), "home/copy/small", 0), 0);
+	check_success(f, start(f, &order));
+	take_snapshot(&f->src, root_of(f), "src", true);
+	take_snapshot(&f->dst, root_of(f), "home/copy", false);
+	assert_same_but_atimes(f);
+	/* What is left as it is gets its mode back, also when the copy fails. */
+	set_mode(f, "src/d", 0755);
+	assert_int_equal(unlinkat(root_of(f), "home/copy/small", 0), 0);
+	options.existing = TREE_EXISTING_SKIP;
+	check_success(f, start(f, &order));
+	assert_int_equal(stat_of(f, "home/copy/small").st_size, 1000);
+	assert_int_equal(stat_of(f, "home/copy/d").st_mode & 07777, 0555);
+	assert_int_equal(unlinkat(root_of(f), "home/copy/small", 0), 0);
+	faults.create_name = "small";
+	faults.create_fails = 1;
+	options.existing = TREE_EXISTING_MERGE;
+	assert_int_equal(wait_for(f, start(f, &order))->error, -EIO);
+	assert_int_equal(stat_of(f, "home/copy").st_mode & 07777, 0500);
+}
+
+#define CHANGES_MAX 64
+
+/* What was told; on worker threads, which only record. */
+static struct {
+	pthread_mutex_t lock;
+	unsigned n;
+	struct {
+		char name[32]; /* "": attributes */
+		ino_t ino, old_ino;
+		bool is_there;
+	} list[CHANGES_MAX];
+} changes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static ino_t ino_of(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static void record_change(const struct tree_change *change, void *userdata)
+{
+	const char *name = change->name ? change->name : "";
+
+	(void)userdata;
+	pthread_mutex_lock(&changes.lock);
+	if (changes.n < CHANGES_MAX) {
+		(void)snprintf(changes.list[changes.n].name, sizeof(changes.list[0].name), "%s",
+			       name);
+		changes.list[changes.n].ino = ino_of(change->fd);
+		changes.list[changes.n].old_ino = ino_of(change->old_fd);
+		changes.list[changes.n++].is_there =
+			!*name || faccessat(change->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	}
+	pthread_mutex_unlock(&changes.lock);
+}
+
+/* How often it was told of @name in the directory (or, if "", of the file) @ino. */
+static unsigned count_changes(const char *name, ino_t ino, ino_t old_ino)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < changes.n; i++) {
+		assert_true(changes.list[i].is_there);
+		n += strcmp(changes.list[i].name, name) == 0 && changes.list[i].ino == ino &&
+		     changes.list[i].old_ino == old_ino;
+	}
+	return n;
+}
+
+static void test_existing_tells_of_changes(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_MERGE);
+	struct order order = { .src = "src", .options = &options, .changed = record_change };
+	ino_t old_small, old_link, copy, d;
+
+	make_many(f);
+	make_dir(f, "copy");
+	make_file(f, "copy/small", 77);
+	make_file(f, "copy/link", 80);
+	copy = stat_of(f, "copy").st_ino;
+	old_small = stat_of(f, "copy/small").st_ino;
+	old_link = stat_of(f, "copy/link").st_ino;
+	changes.n = 0;
+	check_success(f, start(f, &order));
+	d = stat_of(f, "copy/d").st_ino;
+	assert_int_equal(count_changes("small", copy, old_small), 1);
+	assert_int_equal(count_changes("link", copy, old_link), 1);
+	assert_int_equal(count_changes("large", copy, 0), 1);
+	assert_int_equal(count_changes("d", copy, 0), 1);
+	assert_int_equal(count_changes("file", d, 0), 1);
+	assert_int_equal(count_changes("name1", copy, 0) + count_changes("name2", copy, 0) +
+				 count_changes("name3", d, 0),
+			 3);
+	assert_int_equal(count_changes("", stat_of(f, "copy/name1").st_ino, 0), 2); /* links */
+	assert_int_equal(count_changes("", copy, 0), 1);
+	assert_int_equal(count_changes("", d, 0), 1);
+	changes.n = 0;
+	check_success(f, start(f, &order));
+	for (unsigned i = 0; i < changes.n; i++)
+		assert_string_equal(changes.list[i].name, ""); /* directories only */
+}
+
+/* What appears as a whole is one change, of its name. */
+static void test_existing_tells_of_the_copy(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_FAIL);
+	struct order order = { .src = "src", .options = &options, .changed = record_change };
+	ino_t here, old;
+
+	make_many(f);
+	here = stat_of(f, ".").st_ino;
+	changes.n = 0;
+	check_success(f, start(f, &order));
+	assert_int_equal(changes.n, 1);
+	assert_int_equal(count_changes("copy", here, 0), 1);
+	old = stat_of(f, "copy").st_ino;
+	options.existing = TREE_EXISTING_REPLACE;
+	changes.n = 0;
+	check_success(f, start(f, &order));
+	assert_int_equal(changes.n, 1);
+	assert_int_equal(count_changes("copy", here, old), 1);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,9 +509,13 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_existing_other_kinds),
 		TEST_BOTH(test_existing_replace),
 		TEST_BOTH(test_existing_replace_fails),
+		TEST_BOTH(test_existing_replace_in_steps),
 		TEST_BOTH(test_existing_overlap),
 		TEST_BOTH(test_existing_root_is_a_file),
 		TEST_BOTH(test_existing_as_another_user),
+		TEST_BOTH(test_existing_read_only_directories),
+		TEST_BOTH(test_existing_tells_of_changes),
+		TEST_BOTH(test_existing_tells_of_the_copy),
 	};
 
 	test_begin(argc, argv);

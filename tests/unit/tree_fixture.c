@@ -316,6 +316,7 @@ int try_prepare(struct fixture *f, const struct order *order, struct tree_run *r
 		.cred = order->cred,
 		.forbidden_dev = order->forbidden_dev,
 		.options = order->options,
+		.changed = order->changed,
 		.done = run_done,
 		.userdata = run,
 	};

@@ -88,6 +88,7 @@ struct order {
 	struct cred *cred;
 	dev_t forbidden_dev;
 	const struct tree_options *options;
+	tree_changed_fn changed; /* gets the struct tree_run */
 };
 
 /* cmocka's. */
