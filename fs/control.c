@@ -12,6 +12,8 @@
 
 #include "arsync/base.h"
 
+#define OPTION_TEXT_MAX 64 /* of a key or value of the engine, as far as it is looked at */
+
 /* Digits only, without leading zeros, so that a job has one name. */
 static bool parse_digits(const char *at, const char *end, uint64_t *ret)
 {
@@ -133,21 +135,38 @@ static int set_tag(struct control_order *order, const char *at, const char *end,
 	return set_text(&order->tag, at, end, reason);
 }
 
+/* What the engine knows. Longer keys and values than any it has are cut off. */
+static int set_tree_option(enum control_name kind, struct control_order *order, const char *at,
+			   const char *equals, const char *end, char reason[CONTROL_REASON_MAX])
+{
+	char key[OPTION_TEXT_MAX], value[OPTION_TEXT_MAX], known[CONTROL_REASON_MAX / 2 + 64];
+	int r;
+
+	(void)snprintf(key, sizeof(key), "%.*s", (int)MIN(equals - at, (ptrdiff_t)sizeof(key)), at);
+	(void)snprintf(value, sizeof(value), "%.*s",
+		       (int)MIN(end - equals - 1, (ptrdiff_t)sizeof(value)), equals + 1);
+	r = tree_options_set(&order->options, key, value, known, sizeof(known));
+	if (r == -ENOENT)
+		return fail(reason, -EINVAL, "%s; or %stag", known,
+			    control_is_from(kind) ? "name, " : "");
+	return r < 0 ? fail(reason, r, "%s", known) : 0;
+}
+
 /* One line key=value. Unknown ones are refused: an option without effect would be a lie. */
 static int set_option(enum control_name kind, struct control_order *order, const char *at,
 		      const char *end, char reason[CONTROL_REASON_MAX])
 {
 	const char *equals = memchr(at, '=', (size_t)(end - at));
-	int length = (int)MIN((equals ? equals : end) - at, (ptrdiff_t)64);
+	ptrdiff_t length = (equals ? equals : end) - at;
 
 	if (!equals)
-		return fail(reason, -EINVAL, "line \"%.*s\" is not of the form key=value", length,
-			    at);
+		return fail(reason, -EINVAL, "line \"%.*s\" is not of the form key=value",
+			    (int)MIN(length, (ptrdiff_t)OPTION_TEXT_MAX), at);
 	if (length == 4 && strncmp(at, "name", 4) == 0 && control_is_from(kind))
 		return set_name(order, equals + 1, end, reason);
 	if (length == 3 && strncmp(at, "tag", 3) == 0)
 		return set_tag(order, equals + 1, end, reason);
-	return fail(reason, -EINVAL, "there is no option \"%.*s\"", length, at);
+	return set_tree_option(kind, order, at, equals, end, reason);
 }
 
 static int set_options(enum control_name kind, struct control_order *order, const char *at,
@@ -231,6 +250,7 @@ int control_parse_order(enum control_name kind, const char *value, size_t size,
 	int r;
 
 	reason[0] = '\0';
+	tree_options_init(&order.options);
 	if (size == 0)
 		return fail(reason, -EINVAL, "the value is empty");
 	if (memchr(value, '\0', size))

@@ -11,8 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arsync/engine.h"
+
 #define CONTROL_PREFIX "user.arsync."
-#define CONTROL_REASON_MAX 160
+#define CONTROL_REASON_MAX 256
 #define CONTROL_TAG_MAX 64
 
 enum control_name {
@@ -50,6 +52,7 @@ struct control_order {
 	bool is_directory; /* a trailing slash. A destination: it exists, and receives the copy */
 	char *name;	   /* name=: of the copy, with *_from; NULL: as the source */
 	char *tag;	   /* tag=: what the caller knows the job by; NULL: nothing */
+	struct tree_options options; /* all other lines: tree_options_set() */
 };
 
 /**

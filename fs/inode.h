@@ -71,6 +71,7 @@ struct inode {
 	atomic_uint refs;
 	atomic_uint mappers;   /* opens for reading and writing, which may store through mappings */
 	_Atomic uint64_t told; /* digest of size and mtime as the kernel was told last: see ops.c */
+	_Atomic uint64_t looked_ms; /* of a directory: see ops_remembers_missing() */
 	_Atomic enum inode_names {
 		INODE_NAMES_UNKNOWN,
 		INODE_NAMES_EXACT,

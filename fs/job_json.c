@@ -9,21 +9,50 @@
 
 #include "json.h"
 
+/* How much is said of what has failed, so that all fits into an attribute. */
+struct detail {
+	size_t errors_max;
+	size_t errors_size; /* bytes of JSON */
+};
+
+static const struct detail of_one = { JOB_FAILURES_KEPT, 32 * 1024 };
+static const struct detail of_many = { 3, 1024 };
+
 /* {"path":"a/b","operation":"openat","errno":"EACCES","message":"Permission denied"} */
-static json_object *error_to_json(const struct jobs_view *view)
+static json_object *error_to_json(const struct job_failure *failure)
 {
 	json_object *object = json_object_new_object();
-	const char *name = strerrorname_np(-view->error);
+	const char *name = strerrorname_np(-failure->error);
+	const char *message = strerrordesc_np(-failure->error);
 
-	if (view->failed_path)
-		json_add_path(object, "path", view->failed_path);
-	if (view->failed_call && *view->failed_call)
-		json_add_text(object, "operation", view->failed_call);
+	json_add_path(object, "path", failure->path);
+	if (*failure->call)
+		json_add_text(object, "operation", failure->call);
 	json_add_text(object, "errno", name ? name : "unknown");
-	json_add_text(object, "message",
-		      strerrordesc_np(-view->error) ? strerrordesc_np(-view->error) :
-						      "unknown error");
+	json_add_text(object, "message", message ? message : "unknown error");
 	return object;
+}
+
+/* The first failures, as many as there is room for; one in any case. */
+static json_object *errors_to_json(const struct jobs_view *view, const struct detail *detail)
+{
+	json_object *errors = json_object_new_array();
+	size_t used = 0;
+
+	for (size_t i = 0; errors && i < MIN(view->n_kept, detail->errors_max); i++) {
+		json_object *error = error_to_json(&view->failures[i]);
+		const char *text =
+			error ? json_object_to_json_string_ext(error, JSON_C_TO_STRING_PLAIN) :
+				NULL;
+
+		used += text ? strlen(text) : 0;
+		if (!text || (i > 0 && used > detail->errors_size) ||
+		    json_object_array_add(errors, error) < 0) {
+			json_object_put(error); /* says less then */
+			break;
+		}
+	}
+	return errors;
 }
 
 /* Seconds with three digits behind the point. */
@@ -36,10 +65,9 @@ static json_object *seconds(int64_t ms)
 	return json_object_new_double_s((double)ms / 1000, text);
 }
 
-static json_object *view_to_json(const struct jobs_view *view)
+static json_object *view_to_json(const struct jobs_view *view, const struct detail *detail)
 {
 	json_object *object = json_object_new_object();
-	json_object *errors = json_object_new_array();
 
 	json_add_number(object, "id", view->id);
 	json_add_text(object, "state", jobs_state_name(view->state));
@@ -54,28 +82,38 @@ static json_object *view_to_json(const struct jobs_view *view)
 	json_add_number(object, "bytes", view->bytes);
 	json_add_number(object, "bytes_total", view->bytes_total);
 	json_add(object, "totals_estimated", json_object_new_boolean(!view->totals_known));
+	json_add_number(object, "skipped", view->skipped);
+	json_add_number(object, "files_skipped", view->files_skipped);
+	json_add_number(object, "bytes_skipped", view->bytes_skipped);
 	if (jobs_state_is_final(view->state)) {
 		json_add_number(object, "directories", view->directories);
 		json_add_number(object, "others", view->others);
+		json_add(object, "published", json_object_new_boolean(view->published));
 	}
 	json_add_number(object, "rate", view->rate);
 	json_add(object, "eta", view->eta_ms < 0 ? NULL : seconds(view->eta_ms));
 	json_add(object, "submitted", seconds(view->submitted_ms));
 	json_add(object, "elapsed", seconds((int64_t)view->elapsed_ms));
-	if (view->error != 0 && view->error != -ECANCELED && errors)
-		(void)json_object_array_add(errors, error_to_json(view)); /* says less then */
-	json_add(object, "errors", errors);
+	json_add_number(object, "failures", MAX(view->n_failures, (uint64_t)view->n_kept));
+	json_add(object, "errors", errors_to_json(view, detail));
 	return object;
 }
 
-int job_json(struct jobs *jobs, struct jobs_entry *entry, char **ret)
+static int to_text(struct jobs *jobs, struct jobs_entry *entry, const struct detail *detail,
+		   char **ret)
 {
 	_cleanup_json_ json_object *object = NULL;
 	struct jobs_view view;
 
 	jobs_look(jobs, entry, &view);
-	object = view_to_json(&view);
+	object = view_to_json(&view, detail);
+	jobs_view_destroy(&view);
 	return object ? json_to_text(object, ret) : -ENOMEM;
+}
+
+int job_json(struct jobs *jobs, struct jobs_entry *entry, char **ret)
+{
+	return to_text(jobs, entry, &of_one, ret);
 }
 
 int job_json_list(struct jobs *jobs, struct jobs_entry *const *list, size_t n, size_t max,
@@ -92,7 +130,7 @@ int job_json_list(struct jobs *jobs, struct jobs_entry *const *list, size_t n, s
 		_cleanup_free_ char *text = NULL;
 		size_t length;
 
-		r = job_json(jobs, list[i], &text);
+		r = to_text(jobs, list[i], &of_many, &text);
 		if (r < 0)
 			return r;
 		length = strlen(text);

@@ -21,6 +21,9 @@
 #define SAMPLE_MS 500	   /* at least between two looks that make a rate */
 #define WEIGHT_OF_LATE 0.5 /* of the last sample in a rate */
 
+/* Bytes of failures' paths that are remembered of a job that has ended. */
+#define FAILURES_SIZE_MAX (32 * 1024)
+
 TAILQ_HEAD(entry_list, jobs_entry);
 
 struct jobs_entry {
@@ -46,9 +49,10 @@ struct jobs_entry {
 	/* Set once, under the lock, when the job ends. */
 	struct job_progress last;
 	uint64_t directories, others;
+	bool published;
 	int error;
-	char *failed_path;
-	char *failed_call;
+	struct job_failure *failures; /* the strings, too */
+	size_t n_failures;
 	/* Atomic. */
 	atomic_uint refs;
 };
@@ -132,6 +136,39 @@ struct jobs_entry *jobs_ref(struct jobs_entry *entry)
 	return entry;
 }
 
+static void failures_free(struct job_failure *failures, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free((char *)(uintptr_t)failures[i].path); /* failures_keep()'s */
+	free(failures);
+}
+
+/*
+ * A copy of the first failures of a job, which then may go. Without memory there are less. One that
+ * could not even begin has none, but an error.
+ */
+static struct job_failure *failures_keep(struct job *job, int error, size_t *ret_n)
+{
+	struct job_failure *failures = calloc(JOB_FAILURES_KEPT, sizeof(*failures));
+	size_t size = 0, n, kept;
+
+	*ret_n = 0;
+	if (!failures || error == 0)
+		return failures;
+	n = job_get_failures(job, failures, JOB_FAILURES_KEPT);
+	if (n == 0 && error != -ECANCELED)
+		failures[n++] = (struct job_failure){ .path = "", .call = "", .error = error };
+	for (kept = 0; kept < n; kept++) {
+		size += strlen(failures[kept].path) + 1;
+		failures[kept].path =
+			kept > 0 && size > FAILURES_SIZE_MAX ? NULL : strdup(failures[kept].path);
+		if (!failures[kept].path)
+			break;
+	}
+	*ret_n = kept;
+	return failures;
+}
+
 void jobs_unref(struct jobs_entry *entry)
 {
 	if (!entry || atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) != 1)
@@ -140,8 +177,7 @@ void jobs_unref(struct jobs_entry *entry)
 	free(entry->source);
 	free(entry->destination);
 	free(entry->tag);
-	free(entry->failed_path);
-	free(entry->failed_call);
+	failures_free(entry->failures, entry->n_failures);
 	free(entry);
 }
 
@@ -336,6 +372,7 @@ static void record_locked(struct jobs *jobs, struct jobs_entry *entry,
 	entry->last.bytes_total = MAX(entry->last.bytes_total, entry->last.bytes);
 	entry->directories = result->directories;
 	entry->others = result->others;
+	entry->published = result->published;
 	entry->error = result->error;
 	if (result->error == 0)
 		set_state_locked(jobs, entry, JOBS_DONE);
@@ -364,18 +401,17 @@ static struct jobs_entry *finish_locked(struct jobs *jobs, struct jobs_entry *en
 
 void jobs_end(struct jobs *jobs, struct jobs_entry *entry, const struct job_result *result)
 {
-	bool failed = result->error != 0 && result->error != -ECANCELED;
-	/* Without memory the error has less to say. */
-	char *path = failed && result->failed_path ? strdup(result->failed_path) : NULL;
-	char *call = failed && result->failed_call ? strdup(result->failed_call) : NULL;
+	size_t n_failures;
+	/* Until it has ended, which is here, the entry has its job. */
+	struct job_failure *failures = failures_keep(entry->job, result->error, &n_failures);
 	TAILQ_HEAD(, jobs_watcher) watchers = TAILQ_HEAD_INITIALIZER(watchers);
 	struct jobs_watcher *watcher;
 	struct jobs_entry *forgotten;
 	struct job *job;
 
 	pthread_mutex_lock(&jobs->lock);
-	entry->failed_path = path;
-	entry->failed_call = call;
+	entry->failures = failures;
+	entry->n_failures = n_failures;
 	record_locked(jobs, entry, result);
 	TAILQ_CONCAT(&watchers, &entry->watchers, link);
 	job = TAKE_PTR(entry->job);
@@ -524,8 +560,10 @@ static void sample_locked(struct jobs_entry *entry, const struct job_progress *p
 /* What takes longer, the bytes or the files. */
 static int64_t eta(const struct jobs_entry *entry, const struct job_progress *progress)
 {
-	double bytes_left = (double)(progress->bytes_total - progress->bytes);
-	double files_left = (double)(progress->files_total - progress->files);
+	double bytes_left =
+		(double)(progress->bytes_total - progress->bytes_skipped) - (double)progress->bytes;
+	double files_left =
+		(double)(progress->files_total - progress->files_skipped) - (double)progress->files;
 	double bytes_rate = entry->sample.bytes_rate, files_rate = entry->sample.files_rate;
 	double seconds = 0;
 
@@ -561,13 +599,21 @@ static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
 		.files_total = progress.files_total,
 		.directories = entry->directories,
 		.others = entry->others,
+		.published = entry->published,
+		.skipped = progress.skipped,
+		.files_skipped = progress.files_skipped,
+		.bytes_skipped = progress.bytes_skipped,
+		.n_failures = progress.failures,
+		.n_kept = entry->n_failures,
 		.totals_known = progress.totals_known,
 		.eta_ms = final ? 0 : -1,
 		.submitted_ms = entry->submitted_ms,
 		.error = entry->error,
-		.failed_path = entry->failed_path,
-		.failed_call = entry->failed_call,
+		.job = entry->job ? job_ref(entry->job) : NULL,
 	};
+	if (entry->n_failures > 0)
+		memcpy(ret->failures, entry->failures,
+		       entry->n_failures * sizeof(*entry->failures));
 	if (entry->state == JOBS_QUEUED)
 		return false;
 	ret->elapsed_ms = (final ? entry->ended_ms : now) - entry->started_ms;
@@ -584,15 +630,20 @@ static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
 
 void jobs_look(struct jobs *jobs, struct jobs_entry *entry, struct jobs_view *ret)
 {
-	struct job *job = NULL;
+	bool want_totals;
 
 	pthread_mutex_lock(&jobs->lock);
-	if (look_locked(entry, ret))
-		job = job_ref(entry->job);
+	want_totals = look_locked(entry, ret);
 	pthread_mutex_unlock(&jobs->lock);
-	if (job)
-		job_want_totals(job);
-	job_unref(job);
+	if (want_totals)
+		job_want_totals(ret->job);
+	if (ret->job)
+		ret->n_kept = job_get_failures(ret->job, ret->failures, JOB_FAILURES_KEPT);
+}
+
+void jobs_view_destroy(struct jobs_view *view)
+{
+	job_unref(view->job);
 }
 
 bool jobs_watch(struct jobs *jobs, struct jobs_entry *entry, struct jobs_watcher *watcher)

@@ -10,10 +10,13 @@
 
 #include "arsync/base.h"
 
+#define NOTICES_MAX 65536 /* names; some MiB */
+
+/* A name, or a barrier. */
 struct notice {
 	STAILQ_ENTRY(notice) link;
-	struct inode *parent; /* a reference */
-	notify_done_fn done;
+	struct inode *parent; /* a reference; NULL: a barrier */
+	notify_done_fn done;  /* of a barrier */
 	void *userdata;
 	char name[];
 };
@@ -26,6 +29,8 @@ struct notifier {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	STAILQ_HEAD(, notice) notices;
+	unsigned n_names; /* in it */
+	bool overflowed;  /* since it was empty */
 	bool stop;
 };
 
@@ -38,8 +43,11 @@ static struct notice *take(struct notifier *notifier)
 	while (STAILQ_EMPTY(&notifier->notices) && !notifier->stop)
 		pthread_cond_wait(&notifier->changed, &notifier->lock);
 	notice = STAILQ_FIRST(&notifier->notices);
-	if (notice)
+	if (notice) {
 		STAILQ_REMOVE_HEAD(&notifier->notices, link);
+		notifier->n_names -= notice->parent != NULL;
+		notifier->overflowed = notifier->overflowed && notifier->n_names > 0;
+	}
 	pthread_mutex_unlock(&notifier->lock);
 	return notice;
 }
@@ -65,8 +73,10 @@ static void *run(void *data)
 	struct notice *notice;
 
 	while ((notice = take(notifier))) {
-		tell(notifier->session, notice);
-		notice->done(notice->userdata);
+		if (notice->parent)
+			tell(notifier->session, notice);
+		else
+			notice->done(notice->userdata);
 		inode_unref(notifier->session->inodes, notice->parent);
 		free(notice);
 	}
@@ -114,22 +124,56 @@ void notify_stop(struct session *session)
 	notifier_free(notifier);
 }
 
-int notify_expire_entry(struct session *session, struct inode *parent, const char *name,
-			notify_done_fn done, void *userdata)
+/* Takes over @notice, on success. *ret_first: it is the first one that there was no room for. */
+static int push(struct notifier *notifier, struct notice *notice, bool *ret_first)
 {
-	struct notifier *notifier = session->notifier;
+	bool full;
+
+	pthread_mutex_lock(&notifier->lock);
+	full = notice->parent && notifier->n_names >= NOTICES_MAX;
+	*ret_first = full && !notifier->overflowed;
+	if (full) {
+		notifier->overflowed = true;
+	} else {
+		STAILQ_INSERT_TAIL(&notifier->notices, notice, link);
+		notifier->n_names += notice->parent != NULL;
+		pthread_cond_signal(&notifier->changed);
+	}
+	pthread_mutex_unlock(&notifier->lock);
+	return full ? -ENOBUFS : 0;
+}
+
+int notify_expire_entry(struct session *session, struct inode *parent, const char *name)
+{
 	size_t size = strlen(name) + 1;
 	struct notice *notice = calloc(1, sizeof(*notice) + size);
+	bool first;
+	int r;
 
 	if (!notice)
 		return -ENOMEM;
 	notice->parent = inode_ref(parent);
+	memcpy(notice->name, name, size);
+	r = push(session->notifier, notice, &first);
+	if (r == 0)
+		return 0;
+	inode_unref(session->inodes, parent);
+	free(notice);
+	if (first)
+		log_warn(session->log,
+			 "the kernel is slow to hear of names that have changed: some old "
+			 "ones will be seen for a while");
+	return r;
+}
+
+int notify_barrier(struct session *session, notify_done_fn done, void *userdata)
+{
+	struct notice *notice = calloc(1, sizeof(*notice));
+	bool first;
+
+	if (!notice)
+		return -ENOMEM;
 	notice->done = done;
 	notice->userdata = userdata;
-	memcpy(notice->name, name, size);
-	pthread_mutex_lock(&notifier->lock);
-	STAILQ_INSERT_TAIL(&notifier->notices, notice, link);
-	pthread_cond_signal(&notifier->changed);
-	pthread_mutex_unlock(&notifier->lock);
-	return 0;
+	return push(session->notifier, notice, &first);
 }

@@ -4,14 +4,14 @@
  *
  * Such a notification takes the directory's lock in the kernel, and whoever holds that may be
  * waiting for us. So one thread that serves no requests does nothing else, and nobody waits for it
- * without a limit.
+ * without a limit: neither for an answer nor for room in its queue.
  */
 #ifndef ARSYNCFS_NOTIFY_H
 #define ARSYNCFS_NOTIFY_H
 
 #include "session.h"
 
-/* On the notifier's thread, when the kernel knows. */
+/* On the notifier's thread. */
 typedef void (*notify_done_fn)(void *userdata);
 
 /** Starts the thread. -ENOMEM, -EAGAIN. */
@@ -22,10 +22,12 @@ void notify_stop(struct session *session);
 
 /**
  * Queues: @name in @parent is to be looked up again at its next use; mounts below it stay. A
- * reference to @parent is taken, @name is copied. -ENOMEM: nothing is queued, @done will not be
- * called.
+ * reference to @parent is taken, @name is copied. -ENOMEM, -ENOBUFS (too much is queued): the name is
+ * believed until its time is over.
  */
-int notify_expire_entry(struct session *session, struct inode *parent, const char *name,
-			notify_done_fn done, void *userdata);
+int notify_expire_entry(struct session *session, struct inode *parent, const char *name);
+
+/** Queues: @done is called when all is told that was queued before. -ENOMEM: it will not be. */
+int notify_barrier(struct session *session, notify_done_fn done, void *userdata);
 
 #endif /* ARSYNCFS_NOTIFY_H */

@@ -47,7 +47,10 @@ void ops_reply_entry(struct session *session, fuse_req_t req, struct inode *inod
  */
 double ops_attr_timeout(struct session *session, const struct inode *inode);
 
-/** Makes the kernel ask for attributes of @inode again. From any handler. */
+/** Whether the kernel may remember that some name is not in @directory. From any thread. */
+bool ops_remembers_missing(const struct session *session, const struct inode *directory);
+
+/** Makes the kernel ask for attributes of @inode again. From any thread. */
 void ops_expire_attributes(struct session *session, const struct inode *inode);
 
 /** Remembers what the kernel is told about @inode. */

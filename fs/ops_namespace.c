@@ -18,9 +18,14 @@
 #include "arsync/base.h"
 #include "caller.h"
 #include "inode_path.h"
+#include "waiting.h"
 
 /* However long names are believed that are there. */
 #define NEGATIVE_SECONDS 1.0
+
+/* From the question for a name to the end of that time, also where an answer takes its time. */
+#define MISSING_MS 10000
+#define LOOKED_EVERY_MS 100 /* closer questions are not noted one by one */
 
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE (1 << 1)
@@ -59,6 +64,23 @@ static void reply_no_entry(struct session *session, fuse_req_t req, struct inode
 		fuse_reply_err(req, ENOENT);
 }
 
+/* Before the directory is asked: who makes a name after that sees that it may be remembered as missing. */
+static void note_lookup(struct inode *directory)
+{
+	uint64_t now = waiting_now_ms();
+	uint64_t before = atomic_load_explicit(&directory->looked_ms, memory_order_relaxed);
+
+	if (before == 0 || now - before > LOOKED_EVERY_MS)
+		atomic_store(&directory->looked_ms, now);
+}
+
+bool ops_remembers_missing(const struct session *session, const struct inode *directory)
+{
+	uint64_t looked = atomic_load(&directory->looked_ms);
+
+	return session->timeout > 0 && looked != 0 && waiting_now_ms() - looked < MISSING_MS;
+}
+
 static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct session *session = ops_begin(req, STATS_LOOKUP);
@@ -71,12 +93,14 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	 * Paths have no such names by now: the kernel wants to know what a file handle stands for
 	 * (fuse_get_dentry(), fuse_get_parent() in fs/fuse/inode.c).
 	 */
-	if (strcmp(name, ".") == 0)
+	if (strcmp(name, ".") == 0) {
 		r = inode_lookup_id(session->inodes, parent, &stx, &inode);
-	else if (strcmp(name, "..") == 0)
+	} else if (strcmp(name, "..") == 0) {
 		r = inode_lookup_parent(session->inodes, directory, &stx, &inode);
-	else
+	} else {
+		note_lookup(directory);
 		r = inode_lookup(session->inodes, directory, name, &stx, &inode);
+	}
 	if (r == -ENOENT)
 		reply_no_entry(session, req, directory);
 	else if (r < 0)

@@ -104,7 +104,7 @@ static int fill(struct place *ret, int parent_fd, const char *directory, const c
 }
 
 int place_find(struct session *session, struct cred *cred, const char *below, const char *name,
-	       struct place *ret)
+	       bool may_exist, struct place *ret)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	_cleanup_close_ int fd = -1;
@@ -116,7 +116,7 @@ int place_find(struct session *session, struct cred *cred, const char *below, co
 	fd = open_below(session, below, O_DIRECTORY);
 	if (fd < 0)
 		return fd;
-	r = check_free(fd, name);
+	r = may_exist ? 0 : check_free(fd, name);
 	if (r == 0)
 		r = fill(ret, fd, below, name);
 	if (r == 0)
@@ -125,7 +125,7 @@ int place_find(struct session *session, struct cred *cred, const char *below, co
 }
 
 int place_find_in(struct session *session, struct cred *cred, int directory_fd, const char *name,
-		  struct place *ret)
+		  bool may_exist, struct place *ret)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	_cleanup_free_ char *directory = NULL;
@@ -141,7 +141,7 @@ int place_find_in(struct session *session, struct cred *cred, int directory_fd, 
 	fd = openat(directory_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return negative_errno();
-	r = check_free(fd, name);
+	r = may_exist ? 0 : check_free(fd, name);
 	if (r == 0)
 		r = fill(ret, fd, directory, name);
 	if (r == 0)

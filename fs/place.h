@@ -20,15 +20,15 @@ struct place {
 void place_destroy(struct place *place);
 
 /**
- * Finds the directory @below the root, for a copy under @name, which must not exist. -EEXIST;
+ * Finds the directory @below the root, for a copy under @name. Unless it @may_exist that is -EEXIST.
  * -errno of openat2(2).
  */
 int place_find(struct session *session, struct cred *cred, const char *below, const char *name,
-	       struct place *ret);
+	       bool may_exist, struct place *ret);
 
 /** The same in a directory that is open already, which is duplicated. */
 int place_find_in(struct session *session, struct cred *cred, int directory_fd, const char *name,
-		  struct place *ret);
+		  bool may_exist, struct place *ret);
 
 /**
  * Opens a source @below the root with O_PATH. A symbolic link at its end is followed only where it

@@ -3,8 +3,9 @@
  * trigger.c - from the value of an attribute to a tree job, and from the job's end to the answer.
  *
  *	trigger_set()	reads the order as the caller (control.c, place.c), starts the job (jobs.c)
- *	tree_done()	the copy has its name, or has failed
- *	announce()	the kernel forgets what it knew of the name
+ *	changed()	something has a new name: the kernel is to forget what it knew (changes.c)
+ *	tree_done()	the copy is complete, or has failed
+ *	announce()	waits until the kernel has heard of all changes
  *	finish()	the job is over for everybody; answers who still waits
  *
  * Who waits for an answer is on the list of waiting.c, and is answered by whoever takes it off
@@ -12,8 +13,8 @@
  * taken off: that waits for one that is running (find_interrupted() in lib/fuse_lowlevel.c holds
  * the request's lock meanwhile), after which nobody but us knows the request.
  *
- * A trigger is referenced by its job until finish(), by each list that it is on, and by the notice
- * to the kernel.
+ * A trigger is referenced by its job until finish(), by each list that it is on, and by the notifier
+ * when it has a barrier there.
  */
 #include "trigger.h"
 
@@ -23,6 +24,7 @@
 
 #include "arsync/base.h"
 #include "caller.h"
+#include "changes.h"
 #include "inode_path.h"
 #include "jobs.h"
 #include "notify.h"
@@ -59,7 +61,8 @@ struct trigger {
 	atomic_uint refs;
 	atomic_bool armed; /* started: it may be cancelled */
 	atomic_bool interrupted;
-	atomic_bool copied; /* the copy is there; the kernel is being told */
+	atomic_bool noticed; /* something was left to the notifier */
+	atomic_bool over;    /* the result is there; the kernel is being told */
 };
 
 static struct trigger *trigger_ref(struct trigger *trigger)
@@ -78,11 +81,22 @@ static void trigger_unref(struct trigger *trigger)
 	free(trigger);
 }
 
+/*
+ * What the kernel takes for something else: after ENOSYS it asks for no attribute any more
+ * (fuse_setxattr()), of EAGAIN it makes EOPNOTSUPP (vfs_setxattr()).
+ */
+static int error_for_kernel(int error)
+{
+	return error == -ENOSYS || error == -EAGAIN ? -EIO : error;
+}
+
 /* The caller has taken it off the list. */
 static void answer(struct trigger *trigger, int r)
 {
 	fuse_req_interrupt_func(trigger->req, NULL, NULL);
-	ops_reply_result(trigger->req, r == -ECANCELED ? ops_job_error(trigger->req, r) : r);
+	if (r == -ECANCELED)
+		r = ops_job_error(trigger->req, r);
+	ops_reply_result(trigger->req, error_for_kernel(r));
 }
 
 /* waiter::due, with the list's reference */
@@ -90,8 +104,8 @@ static void answer_due(struct waiter *waiter)
 {
 	struct trigger *trigger = CONTAINER_OF(waiter, struct trigger, answer);
 
-	if (atomic_load(&trigger->copied)) {
-		answer(trigger, 0);
+	if (atomic_load(&trigger->over)) {
+		answer(trigger, trigger->result.error);
 	} else if (atomic_load(&trigger->interrupted)) {
 		answer(trigger, -ECANCELED);
 	} else {
@@ -129,11 +143,14 @@ static void log_end(const struct trigger *trigger, const struct job_result *resu
 	unsigned long long id = jobs_id(trigger->entry);
 
 	if (result->error == 0)
-		log_info(log, "job %llu to \"%s\" is complete: %llu files, %llu bytes", id,
-			 trigger->name, (unsigned long long)result->files,
-			 (unsigned long long)result->bytes);
+		log_info(
+			log,
+			"job %llu to \"%s\" is complete: %llu files, %llu bytes, %llu left as they were",
+			id, trigger->name, (unsigned long long)result->files,
+			(unsigned long long)result->bytes, (unsigned long long)result->skipped);
 	else
-		log_info(log, "job %llu to \"%s\" failed: %s%s%s%s%s", id, trigger->name,
+		log_info(log, "job %llu to \"%s\" failed (%llu failures): %s%s%s%s%s", id,
+			 trigger->name, (unsigned long long)result->failures,
 			 strerror(-result->error), *path ? " at " : "", path, *call ? " in " : "",
 			 call);
 }
@@ -160,7 +177,7 @@ static void announcement_due(struct waiter *waiter)
 	trigger_unref(trigger);
 }
 
-/* notify_done_fn: the kernel looks the name up again now. */
+/* notify_done_fn: the kernel looks the names up again now. */
 static void told(void *userdata)
 {
 	struct trigger *trigger = userdata;
@@ -170,17 +187,26 @@ static void told(void *userdata)
 	trigger_unref(trigger);
 }
 
-/* The copy is there. The job is not over until the kernel forgets what it knew of the name. */
+/* tree_changed_fn */
+static void changed(const struct tree_change *change, void *userdata)
+{
+	struct trigger *trigger = userdata;
+
+	if (changes_tell(trigger->session, change))
+		atomic_store(&trigger->noticed, true);
+}
+
+/* The job is not over until the kernel forgets what it knew of the names that have changed. */
 static void announce(struct trigger *trigger)
 {
 	struct session *session = trigger->session;
 
-	atomic_store(&trigger->copied, true);
+	atomic_store(&trigger->over, true);
 	trigger_ref(trigger); /* the list's */
 	trigger_ref(trigger); /* told()'s */
 	waiting_add(session->waiting, &trigger->announcement,
 		    trigger->holds_directory ? ANNOUNCE_HELD_MS : ANNOUNCE_WAIT_MS);
-	if (notify_expire_entry(session, trigger->parent, trigger->name, told, trigger) < 0)
+	if (notify_barrier(session, told, trigger) < 0)
 		told(trigger);
 }
 
@@ -192,17 +218,15 @@ static void tree_done(struct job *job, const struct job_result *result, void *us
 
 	(void)job;
 	log_end(trigger, result);
-	/* A new name is in there. Attributes only: takes no lock. -ENOENT: the kernel forgot it. */
+	/* Also what failed has made and removed something there. */
 	if (trigger->parent)
-		(void)fuse_lowlevel_notify_inval_inode(
-			session->fuse, inode_to_id(session->inodes, trigger->parent), -1, 0);
-	if (result->error < 0 || !trigger->parent) {
-		finish(trigger, result);
-		return;
-	}
+		ops_expire_attributes(session, trigger->parent);
 	trigger->result = *result;
 	trigger->result.failed_path = trigger->result.failed_call = NULL;
-	announce(trigger);
+	if (atomic_load(&trigger->noticed))
+		announce(trigger);
+	else
+		finish(trigger, &trigger->result);
 }
 
 /* An order as it was read: everything that a job needs. */
@@ -257,6 +281,7 @@ static const char *last_name(const char *path)
 /* The attribute is set on the source, and names the destination. */
 static int find_destination(struct reading *reading)
 {
+	bool may_exist = reading->order.options.existing != TREE_EXISTING_FAIL;
 	_cleanup_free_ char *directory = strdup(reading->below);
 	const char *name = reading->source;
 	char *slash;
@@ -267,15 +292,17 @@ static int find_destination(struct reading *reading)
 		name = last_name(name);
 		if (!*name)
 			return refuse(reading, -EINVAL, "the source has no name of its own");
-		return place_find(reading->session, reading->cred, directory, name,
+		return place_find(reading->session, reading->cred, directory, name, may_exist,
 				  &reading->place);
 	}
 	if (!*directory)
-		return -EEXIST; /* the mount's root */
+		return refuse(reading, may_exist ? -EINVAL : -EEXIST,
+			      "the root of the mount cannot be the copy itself");
 	name = last_name(reading->below);
 	slash = strrchr(directory, '/');
 	*(slash ? slash : directory) = '\0';
-	return place_find(reading->session, reading->cred, directory, name, &reading->place);
+	return place_find(reading->session, reading->cred, directory, name, may_exist,
+			  &reading->place);
 }
 
 /* The attribute is set on the directory that gets the copy, and names the source. */
@@ -299,6 +326,7 @@ static int find_source(struct reading *reading)
 	if (!reading->source)
 		return -ENOMEM;
 	return place_find_in(reading->session, reading->cred, reading->subject->fd, name,
+			     reading->order.options.existing != TREE_EXISTING_FAIL,
 			     &reading->place);
 }
 
@@ -369,6 +397,8 @@ static int add_job(struct reading *reading, struct trigger *trigger)
 		.dst_name = trigger->name,
 		.cred = reading->cred,
 		.forbidden_dev = session->backing.own_dev,
+		.options = &reading->order.options,
+		.changed = changed,
 		.done = tree_done,
 		.userdata = trigger,
 	};

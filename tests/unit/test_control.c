@@ -150,7 +150,11 @@ static void test_parse_bad(void **state)
 		{ TEXT("a/../b"), ".." },
 		{ TEXT("/../mnt"), ".." },
 		{ TEXT("a/../"), ".." },
-		{ TEXT("a\nfsync=file"), "fsync" },
+		{ TEXT("a\nfsync=often"), "never, file or tree" },
+		{ TEXT("a\nexisting=Merge"), "fail, merge, skip, replace or update" },
+		{ TEXT("a\nverify="), "no or yes" },
+		{ TEXT("a\nworkers=2"),
+		  "expected existing, on_error, fsync, reflink, one_file_system or verify; or tag" },
 		{ TEXT("a\nnonsense"), "nonsense" },
 		{ TEXT("a\n=x"), "\"\"" },
 		{ TEXT("a\n\nlate=1\n"), "late" },
@@ -183,6 +187,27 @@ static void test_parse_options(void **state)
 	assert_string_equal(f->dest.path, "a");
 	assert_string_equal(f->dest.name, "the copy");
 	assert_string_equal(f->dest.tag, "x2"); /* the last one counts */
+}
+
+static void test_parse_tree_options(void **state)
+{
+	static const char value[] =
+		"a\nexisting=merge\non_error=continue\nfsync=tree\nreflink=never\n"
+		"one_file_system=yes\nverify=yes\nexisting=update";
+	struct fixture *f = *state;
+
+	assert_int_equal(control_parse_order(CONTROL_COPY, TEXT("a"), &f->dest, f->reason), 0);
+	assert_int_equal(f->dest.options.existing, TREE_EXISTING_FAIL);
+	assert_int_equal(f->dest.options.fsync, TREE_AS_ENGINE);
+	assert_int_equal(f->dest.options.reflink, TREE_AS_ENGINE);
+	control_order_destroy(&f->dest);
+	assert_int_equal(control_parse_order(CONTROL_COPY, TEXT(value), &f->dest, f->reason), 0);
+	assert_int_equal(f->dest.options.existing, TREE_EXISTING_UPDATE);
+	assert_int_equal(f->dest.options.on_error, TREE_ON_ERROR_CONTINUE);
+	assert_int_equal(f->dest.options.fsync, ENGINE_FSYNC_TREE);
+	assert_int_equal(f->dest.options.reflink, ENGINE_REFLINK_NEVER);
+	assert_true(f->dest.options.one_file_system);
+	assert_true(f->dest.options.verify);
 }
 
 static void test_parse_bad_name(void **state)
@@ -306,6 +331,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_parse_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parse_bad, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parse_options, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parse_tree_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parse_bad_name, setup, teardown),
 		cmocka_unit_test(test_parse_id),
 		cmocka_unit_test_setup_teardown(test_parse_long, setup, teardown),

@@ -28,6 +28,8 @@ struct job {
 	unsigned cancelled;
 	unsigned wants_totals;
 	struct job_progress progress;
+	const struct job_failure *failures;
+	size_t n_failures;
 };
 
 struct job *__wrap_job_ref(struct job *job);
@@ -35,6 +37,7 @@ void __wrap_job_unref(struct job *job);
 void __wrap_job_start(struct job *job);
 void __wrap_job_cancel(struct job *job);
 void __wrap_job_get_progress(const struct job *job, struct job_progress *ret);
+size_t __wrap_job_get_failures(struct job *job, struct job_failure *failures, size_t size);
 void __wrap_job_want_totals(struct job *job);
 
 struct job *__wrap_job_ref(struct job *job)
@@ -62,6 +65,14 @@ void __wrap_job_cancel(struct job *job)
 void __wrap_job_get_progress(const struct job *job, struct job_progress *ret)
 {
 	*ret = job->progress;
+}
+
+size_t __wrap_job_get_failures(struct job *job, struct job_failure *failures, size_t size)
+{
+	size_t n = MIN(size, job->n_failures);
+
+	memcpy(failures, job->failures, n * sizeof(*failures));
+	return n;
 }
 
 void __wrap_job_want_totals(struct job *job)
@@ -94,6 +105,7 @@ static bool has_ended(struct fixture *f, size_t i)
 	struct jobs_view view;
 
 	jobs_look(f->jobs, f->entry[i], &view);
+	jobs_view_destroy(&view);
 	return jobs_state_is_final(view.state);
 }
 
@@ -144,6 +156,7 @@ static enum jobs_state state_of(struct fixture *f, size_t i)
 	struct jobs_view view;
 
 	jobs_look(f->jobs, f->entry[i], &view);
+	jobs_view_destroy(&view);
 	return view.state;
 }
 
@@ -346,26 +359,106 @@ static const char *text_of(json_object *object, const char *key)
 	return json_object_get_string(json_object_object_get(object, key));
 }
 
-static void test_json_of_an_error(void **state)
+static json_object *error_of(json_object *object, size_t i)
 {
-	const struct job_result bad = {
-		.error = -ENOSPC, .bytes = 7, .failed_path = "a/\xff", .failed_call = "write"
+	return json_object_array_get_idx(json_object_object_get(object, "errors"), i);
+}
+
+static int number_of(json_object *object, const char *key)
+{
+	return json_object_get_int(json_object_object_get(object, key));
+}
+
+static void check_two_errors(struct fixture *f, const char *state)
+{
+	json_object *object = parse(f, 0);
+
+	assert_string_equal(text_of(object, "state"), state);
+	assert_int_equal(number_of(object, "failures"), 2);
+	assert_int_equal(json_object_array_length(json_object_object_get(object, "errors")), 2);
+	assert_string_equal(text_of(error_of(object, 0), "errno"), "ENOSPC");
+	assert_string_equal(text_of(error_of(object, 0), "message"), "No space left on device");
+	assert_string_equal(text_of(error_of(object, 0), "operation"), "write");
+	assert_string_equal(text_of(error_of(object, 0), "path"), "a/\xef\xbf\xbd");
+	assert_string_equal(text_of(error_of(object, 0), "path_hex"), "612fff");
+	assert_string_equal(text_of(error_of(object, 1), "errno"), "EACCES");
+	assert_string_equal(text_of(error_of(object, 1), "path"), "b");
+	json_object_put(object);
+}
+
+/* While it lives the engine has them, then the entry. */
+static void test_json_of_errors(void **state)
+{
+	static const struct job_result bad = {
+		.error = -ENOSPC, .bytes = 7, .failures = 2, .published = true
 	};
+	const struct job_failure failures[] = { { "a/\xff", "write", -ENOSPC },
+						{ "b", "openat", -EACCES } };
 	struct fixture *f = *state;
-	json_object *object, *error;
+	json_object *object;
+
+	add_and_start(f, ALICE, false);
+	f->job[0].failures = failures;
+	f->job[0].n_failures = f->job[0].progress.failures = 2;
+	check_two_errors(f, "running");
+	jobs_end(f->jobs, f->entry[0], &bad);
+	f->job[0].n_failures = 0;
+	check_two_errors(f, "failed");
+	object = parse(f, 0);
+	assert_int_equal(number_of(object, "bytes"), 7);
+	assert_true(json_object_get_boolean(json_object_object_get(object, "published")));
+	json_object_put(object);
+}
+
+/* One that could not begin: an error that is no file's. */
+static void test_json_of_an_error_without_a_place(void **state)
+{
+	static const struct job_result bad = { .error = -EAGAIN };
+	struct fixture *f = *state;
+	json_object *object;
 
 	add_and_start(f, ALICE, false);
 	jobs_end(f->jobs, f->entry[0], &bad);
 	object = parse(f, 0);
-	assert_string_equal(text_of(object, "state"), "failed");
-	assert_int_equal(json_object_get_int(json_object_object_get(object, "bytes")), 7);
-	error = json_object_array_get_idx(json_object_object_get(object, "errors"), 0);
-	assert_string_equal(text_of(error, "errno"), "ENOSPC");
-	assert_string_equal(text_of(error, "message"), "No space left on device");
-	assert_string_equal(text_of(error, "operation"), "write");
-	assert_string_equal(text_of(error, "path"), "a/\xef\xbf\xbd");
-	assert_string_equal(text_of(error, "path_hex"), "612fff");
+	assert_int_equal(number_of(object, "failures"), 1);
+	assert_string_equal(text_of(error_of(object, 0), "errno"), "EAGAIN");
+	assert_null(json_object_object_get(error_of(object, 0), "operation"));
 	json_object_put(object);
+}
+
+/* All of it has to fit into an attribute. */
+static void test_json_of_long_errors(void **state)
+{
+	static char path[JOB_FAILURE_PATH_MAX + 1];
+	static const struct job_result bad = { .error = -EACCES, .failures = 12345 };
+	struct job_failure failures[JOB_FAILURES_KEPT];
+	struct fixture *f = *state;
+	struct jobs_entry **list;
+	json_object *object;
+	size_t n;
+
+	memset(path, '\x01', sizeof(path) - 1); /* six characters each */
+	for (size_t i = 0; i < JOB_FAILURES_KEPT; i++)
+		failures[i] = (struct job_failure){ path, "openat", -EACCES };
+	add_and_start(f, ALICE, false);
+	f->job[0].failures = failures;
+	f->job[0].n_failures = JOB_FAILURES_KEPT;
+	f->job[0].progress.failures = 12345;
+	for (int i = 0; i < 2; i++) {
+		object = parse(f, 0);
+		assert_true(strlen(f->text) < 65536);
+		assert_int_equal(number_of(object, "failures"), 12345);
+		assert_string_equal(text_of(error_of(object, 0), "path"), path);
+		json_object_put(object);
+		if (i == 0)
+			jobs_end(f->jobs, f->entry[0], &bad);
+	}
+	free(f->text);
+	f->text = NULL;
+	assert_int_equal(jobs_list(f->jobs, 0, 0, &list, &n), 0);
+	assert_int_equal(job_json_list(f->jobs, list, n, 65536, &f->text), 0);
+	assert_true(strlen(f->text) > JOB_FAILURE_PATH_MAX);
+	jobs_list_free(list, n);
 }
 
 static void test_json_of_a_running_job(void **state)
@@ -401,8 +494,8 @@ static void test_json_list_stays_within_its_bounds(void **state)
 		assert_true(strlen(f->text) <= max);
 		array = json_tokener_parse(f->text);
 		assert_non_null(array);
-		if (max < 100 || max > 500) /* a job takes about 300 bytes */
-			assert_int_equal(json_object_array_length(array) > 0, max > 500);
+		if (max < 100 || max > 600) /* a job takes about 400 bytes */
+			assert_int_equal(json_object_array_length(array) > 0, max > 600);
 		json_object_put(array);
 		free(f->text);
 		f->text = NULL;
@@ -467,7 +560,9 @@ int main(void)
 		T(test_cancel_starts_what_waits),
 		T(test_stop_cancels_what_waits_and_refuses_more),
 		T(test_watchers_hear_of_the_end_once),
-		T(test_json_of_an_error),
+		T(test_json_of_errors),
+		T(test_json_of_an_error_without_a_place),
+		T(test_json_of_long_errors),
 		T(test_json_of_a_running_job),
 		T(test_json_list_stays_within_its_bounds),
 #undef T
