@@ -14,9 +14,8 @@
 
 #include "arsync.h"
 #include "arsync/base.h"
-#include "attribute.h"
+#include "copy_report.h"
 #include "destination.h"
-#include "text.h"
 
 #define LOOK_MS 150	  /* between two looks at the progress */
 #define FIRST_LOOK_MS 500 /* shorter copies show none */
@@ -27,18 +26,48 @@ enum {
 	OPTION_JSON,
 	OPTION_LOCAL,
 	OPTION_PROGRESS,
+	OPTION_EXISTING,
+	OPTION_ON_ERROR,
+	OPTION_VERIFY,
+	OPTION_FSYNC,
+	OPTION_REFLINK,
 	OPTION_ENGINE, /* and further ones */
 };
 
 /* As engine_options_set() calls them. */
-static const char *const engine_names[] = { "workers", "queue_depth", "block_size",
-					    "depth",   "reflink",     "offload",
-					    "direct",  "io",	      "fsync" };
+static const char *const engine_names[] = { "workers", "queue_depth", "block_size", "depth",
+					    "offload", "direct",      "io" };
+
+/* Options of each copy, as tree_options_set() calls them. Without a value of their own: with this one. */
+static const struct {
+	int key;
+	const char *name;
+	const char *value;
+} tree_names[] = {
+	{ OPTION_EXISTING, "existing", NULL }, { 'n', "existing", "skip" },
+	{ 'u', "existing", "update" },	       { OPTION_ON_ERROR, "on_error", NULL },
+	{ OPTION_VERIFY, "verify", "yes" },    { 'x', "one_file_system", "yes" },
+	{ OPTION_FSYNC, "fsync", NULL },       { OPTION_REFLINK, "reflink", NULL },
+};
 
 static const struct argp_option options[] = {
 	{ "target-directory", 't', "DIR", 0, "copy everything into DIR", 0 },
 	{ "no-target-directory", 'T', NULL, 0,
 	  "DEST is the copy itself, never a directory to put it in", 0 },
+	{ "existing", OPTION_EXISTING, "fail|merge|skip|replace|update", 0,
+	  "what becomes of a destination that exists (fail): copy what is new or differs into it, only what "
+	  "is not there, put the copy in its place at once, or what is newer",
+	  0 },
+	{ "no-clobber", 'n', NULL, 0, "--existing=skip", 0 },
+	{ "update", 'u', NULL, 0, "--existing=update", 0 },
+	{ "on-error", OPTION_ON_ERROR, "stop|continue", 0,
+	  "whether what cannot be copied ends the copy (stop), or is left out and reported", 0 },
+	{ "verify", OPTION_VERIFY, NULL, 0, "read each file again, from the disk, and compare", 0 },
+	{ "one-file-system", 'x', NULL, 0, "leave out what is mounted below the source", 0 },
+	{ "fsync", OPTION_FSYNC, "never|file|tree", 0,
+	  "what is on stable storage when a copy is complete", 0 },
+	{ "reflink", OPTION_REFLINK, "auto|always|never", 0,
+	  "share blocks where the file system can", 0 },
 	{ "verbose", 'v', NULL, 0, "say what was copied, how, and how long it took", 0 },
 	{ "quiet", 'q', NULL, 0, "show no progress", 0 },
 	{ "progress", OPTION_PROGRESS, "auto|bar|lines|none", 0,
@@ -57,27 +86,26 @@ static const struct argp_option options[] = {
 	{ "block_size", OPTION_ENGINE + 2, "SIZE", 0, "bytes of one read and write: 512K, 1M, ...",
 	  1 },
 	{ "depth", OPTION_ENGINE + 3, "auto|N", 0, "2^N regions of a file are copied at once", 1 },
-	{ "reflink", OPTION_ENGINE + 4, "auto|always|never", 0,
-	  "share blocks where the file system can", 1 },
-	{ "offload", OPTION_ENGINE + 5, "auto|always|never", 0,
+	{ "offload", OPTION_ENGINE + 4, "auto|always|never", 0,
 	  "let the file system copy by itself (auto: where it does so on a server)", 1 },
-	{ "direct", OPTION_ENGINE + 6, "auto|always|never", 0,
+	{ "direct", OPTION_ENGINE + 5, "auto|always|never", 0,
 	  "pass by the page cache (auto: sources not in it, copies too large for it)", 1 },
-	{ "io", OPTION_ENGINE + 7, "auto|uring|sync", 0, "how the engine reads and writes", 1 },
-	{ "fsync", OPTION_ENGINE + 8, "never|file|tree", 0,
-	  "what is on stable storage when a copy is complete", 1 },
+	{ "io", OPTION_ENGINE + 6, "auto|uring|sync", 0, "how the engine reads and writes", 1 },
 	{ 0 },
 };
 
 static const char doc[] =
-	"Copies files and trees: a copy appears whole or not at all, under a name that does not exist yet. Inside "
-	"one arsyncfs mount the mount copies, elsewhere this process does."
+	"Copies files and trees: a copy appears whole or not at all; with --existing, file by file, into what is "
+	"there. Inside one arsyncfs mount the mount copies, elsewhere this process does."
 	"\vWhere DEST is a directory, copies go into it under their own names. Ctrl-C cancels.\n\n"
 	"Exit status: 0 all was copied; 1 something was not; 2 wrong usage; 3 somebody else cancelled a copy; "
 	"130 or 143 cancelled by SIGINT or SIGTERM.";
 
 struct settings {
 	struct engine_options engine;
+	struct tree_options tree;
+	char lines[256];      /* the same for a mount: "\nkey=value" each */
+	const char *existing; /* its value */
 	enum destination_kind kind;
 	enum progress_kind progress;
 	char *directory; /* of -t */
@@ -121,6 +149,32 @@ static void read_engine_option(struct argp_state *state, int key, const char *va
 		argp_error(state, "%s", error);
 }
 
+/* False: @key is none of them. */
+static bool read_tree_option(struct argp_state *state, int key, const char *value)
+{
+	struct settings *settings = state->input;
+	const char *name = NULL;
+	size_t used = strlen(settings->lines);
+	char error[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(tree_names) && !name; i++) {
+		if (tree_names[i].key != key)
+			continue;
+		name = tree_names[i].name;
+		value = tree_names[i].value ? tree_names[i].value : value;
+	}
+	if (!name)
+		return false;
+	if (tree_options_set(&settings->tree, name, value, error, sizeof(error)) < 0)
+		argp_error(state, "%s", error);
+	if (strcmp(name, "existing") == 0)
+		settings->existing = value;
+	if ((size_t)snprintf(settings->lines + used, sizeof(settings->lines) - used, "\n%s=%s",
+			     name, value) >= sizeof(settings->lines) - used)
+		argp_error(state, "too many options");
+	return true;
+}
+
 /* argp_parser_t */
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
@@ -161,6 +215,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		settings->n_operands = state->argc - state->next;
 		break;
 	default:
+		if (read_tree_option(state, key, value))
+			break;
 		if (key < OPTION_ENGINE || key >= OPTION_ENGINE + (int)ARRAY_SIZE(engine_names))
 			return ARGP_ERR_UNKNOWN;
 		read_engine_option(state, key, value);
@@ -236,53 +292,6 @@ static bool wait_for_end(struct copying *copying, struct copy_running *running,
 	}
 }
 
-static void print_summary(const struct copy_task *task, json_object *job)
-{
-	double seconds = json_object_get_double(json_object_object_get(job, "elapsed"));
-	json_object *ways = json_object_object_get(job, "ways");
-
-	(void)fprintf(stderr,
-		      "%s -> %s: %" PRIu64 " bytes, %" PRIu64 " files, %" PRIu64
-		      " directories in %.3f s (%.1f MB/s)",
-		      task->source, task->shown, attribute_number(job, "bytes"),
-		      attribute_number(job, "files"), attribute_number(job, "directories"), seconds,
-		      (double)attribute_number(job, "bytes") / 1e6 / MAX(seconds, 1e-3));
-	if (ways) {
-		json_object_object_foreach(ways, way, bytes) {
-			(void)fprintf(stderr, "; %s %" PRIu64, way, json_object_get_uint64(bytes));
-		}
-	} else {
-		(void)fprintf(stderr, "; job %" PRIu64 " of the mount",
-			      attribute_number(job, "id"));
-	}
-	(void)fputc('\n', stderr);
-}
-
-static enum exit_code report(const struct copying *copying, const struct copy_task *task,
-			     const struct copy_outcome *outcome)
-{
-	const struct settings *settings = copying->settings;
-
-	if (settings->json && outcome->job)
-		text_print_json(outcome->job);
-	if (outcome->error == 0) {
-		if (settings->verbose && outcome->job)
-			print_summary(task, outcome->job);
-		if (copying->signal)
-			complain("%s was complete before it could be cancelled", task->shown);
-		return EXIT_GOOD;
-	}
-	if (outcome->error == -ECANCELED) {
-		complain("cancelled%s; nothing is left at %s",
-			 copying->signal ? "" : " by somebody else", task->shown);
-		return EXIT_CANCELLED;
-	}
-	complain("cannot copy %s to %s: %s%s%s%s", task->source, task->shown,
-		 strerror(-outcome->error), *outcome->failed ? " (" : "", outcome->failed,
-		 *outcome->failed ? ")" : "");
-	return EXIT_FAILED;
-}
-
 static enum exit_code refused(const struct copying *copying, const struct copy_task *task, int r)
 {
 	if (r == -EOPNOTSUPP && copying->settings->background)
@@ -327,16 +336,23 @@ static enum exit_code copy_one(struct copying *copying, const struct copy_task *
 	}
 	progress_clear(&progress);
 	running->method->end(running, &outcome);
-	code = report(copying, task, &outcome);
+	code = copy_report(
+		&(struct copy_report){
+			.json = copying->settings->json,
+			.verbose = copying->settings->verbose,
+			.signal = copying->signal,
+		},
+		task, &outcome);
 	json_object_put(outcome.job);
 	return code;
 }
 
 /* What can be known without copying. */
-static enum exit_code pretend(const struct copy_task *task)
+static enum exit_code pretend(const struct settings *settings, const struct copy_task *task)
 {
+	bool exists = false;
 	_cleanup_free_ char *path = NULL;
-	struct stat st;
+	struct stat source, st;
 	int r = 0;
 
 	if (asprintf(&path, "%s/%s", task->directory, task->name) < 0) {
@@ -346,14 +362,18 @@ static enum exit_code pretend(const struct copy_task *task)
 		r = negative_errno();
 	} else if (!S_ISDIR(st.st_mode)) {
 		r = -ENOTDIR;
+	} else if (stat(task->source, &source) < 0) {
+		r = negative_errno();
 	} else if (lstat(path, &st) == 0) {
-		r = -EEXIST;
+		exists = true;
+		r = destination_check(&source, &st, settings->tree.existing);
 	}
 	if (r < 0) {
 		complain("cannot copy %s to %s: %s", task->source, task->shown, strerror(-r));
 		return EXIT_FAILED;
 	}
-	(void)printf("%s -> %s\n", task->source, task->shown);
+	(void)printf("%s -> %s%s%s%s\n", task->source, task->shown, exists ? " (exists: " : "",
+		     exists ? settings->existing : "", exists ? ")" : "");
 	return EXIT_GOOD;
 }
 
@@ -369,7 +389,10 @@ static enum exit_code copy_source(struct copying *copying, const char *source, c
 			 r == -EINVAL ? " (the copy needs a name: say DEST/NAME)" : "");
 		return EXIT_FAILED;
 	}
-	code = copying->settings->dry_run ? pretend(&task) : copy_one(copying, &task);
+	task.options = &copying->settings->tree;
+	task.lines = copying->settings->lines;
+	code = copying->settings->dry_run ? pretend(copying->settings, &task) :
+					    copy_one(copying, &task);
 	destination_destroy(&task);
 	return code;
 }
@@ -430,6 +453,7 @@ int command_copy(int argc, char **argv)
 	int code, n;
 
 	engine_options_init(&settings.engine);
+	tree_options_init(&settings.tree);
 	settings.engine.log = &log;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &settings) != 0)
 		return EXIT_USAGE;

@@ -20,13 +20,14 @@ struct copy_task {
 	char *directory;    /* an existing one */
 	char *name;	    /* of the copy in there */
 	char *shown;	    /* DIRECTORY/NAME as users would write it */
+	const struct tree_options *options;
+	const char *lines; /* the options for a mount: "\nkey=value" each */
 };
 
 /* What became of it. */
 struct copy_outcome {
-	int error;	       /* 0 or -errno; -ECANCELED */
-	json_object *job;      /* as user.arsync.job.ID says it; NULL: it was never a job */
-	char failed[PATH_MAX]; /* what failed, where that is known; or "" */
+	int error;	  /* 0 or -errno; -ECANCELED */
+	json_object *job; /* as user.arsync.job.ID says it; NULL: it was never a job */
 };
 
 /* A copy under way. */

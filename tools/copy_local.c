@@ -17,9 +17,7 @@ struct local {
 	struct job *job;
 	uint64_t started_ms;
 	/* Written by the job's end, before it writes to the eventfd. */
-	struct job_result result;
-	char failed_path[PATH_MAX];
-	char failed_call[64];
+	struct job_result result; /* without what is valid during job_done() only */
 };
 
 static void local_free(struct local *local)
@@ -37,9 +35,7 @@ static void job_done(struct job *job, const struct job_result *result, void *use
 
 	(void)job;
 	local->result = *result;
-	(void)snprintf(local->failed_path, sizeof(local->failed_path), "%s",
-		       result->failed_path); /* may be cut */
-	(void)snprintf(local->failed_call, sizeof(local->failed_call), "%s", result->failed_call);
+	local->result.failed_path = local->result.failed_call = NULL;
 	/* Cannot fail: the counter is 0. */
 	(void)RETRY_EINTR(write(local->running.event_fd, &one, sizeof(one)));
 }
@@ -68,6 +64,7 @@ static int start(const struct copy_task *task, void *context, struct copy_runnin
 		.src_fd = src_fd,
 		.dst_parent_fd = parent_fd,
 		.dst_name = task->name,
+		.options = task->options,
 		.done = job_done,
 		.userdata = local,
 	};
@@ -91,9 +88,9 @@ static void look(struct copy_running *running, struct progress_state *ret)
 	job_get_progress(local->job, &progress);
 	*ret = (struct progress_state){
 		.bytes = progress.bytes,
-		.bytes_total = progress.bytes_total,
+		.bytes_total = progress.bytes_total - progress.bytes_skipped,
 		.files = progress.files,
-		.files_total = progress.files_total,
+		.files_total = progress.files_total - progress.files_skipped,
 		.totals_known = progress.totals_known,
 	};
 }
@@ -121,17 +118,28 @@ static json_object *ways_to_json(const struct job_result *result)
 	return object;
 }
 
-static json_object *error_to_json(const struct local *local)
+static json_object *error_to_json(const struct job_failure *failure)
 {
 	json_object *object = json_object_new_object();
-	const char *name = strerrorname_np(-local->result.error);
+	const char *name = strerrorname_np(-failure->error);
 
-	text_add_path(object, "path", local->failed_path);
-	json_object_object_add(object, "operation", json_object_new_string(local->failed_call));
+	text_add_path(object, "path", failure->path);
+	json_object_object_add(object, "operation", json_object_new_string(failure->call));
 	json_object_object_add(object, "errno", json_object_new_string(name ? name : "unknown"));
 	json_object_object_add(object, "message",
-			       json_object_new_string(strerror(-local->result.error)));
+			       json_object_new_string(strerror(-failure->error)));
 	return object;
+}
+
+static json_object *errors_to_json(const struct local *local)
+{
+	json_object *errors = json_object_new_array();
+	struct job_failure failures[JOB_FAILURES_KEPT];
+	size_t n = job_get_failures(local->job, failures, ARRAY_SIZE(failures));
+
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(errors, error_to_json(&failures[i]));
+	return errors;
 }
 
 /* With three digits behind the point. */
@@ -149,7 +157,6 @@ static json_object *to_json(const struct local *local)
 	const struct job_result *result = &local->result;
 	uint64_t ms = MAX(progress_now_ms() - local->started_ms, UINT64_C(1));
 	json_object *object = json_object_new_object();
-	json_object *errors = json_object_new_array();
 
 	json_object_object_add(object, "state", json_object_new_string(state_name(result->error)));
 	text_add_path(object, "source", local->task->source);
@@ -158,12 +165,13 @@ static json_object *to_json(const struct local *local)
 	json_object_object_add(object, "directories", json_object_new_uint64(result->directories));
 	json_object_object_add(object, "others", json_object_new_uint64(result->others));
 	json_object_object_add(object, "bytes", json_object_new_uint64(result->bytes));
+	json_object_object_add(object, "skipped", json_object_new_uint64(result->skipped));
+	json_object_object_add(object, "published", json_object_new_boolean(result->published));
 	json_object_object_add(object, "ways", ways_to_json(result));
 	json_object_object_add(object, "rate", json_object_new_uint64(result->bytes * 1000 / ms));
 	json_object_object_add(object, "elapsed", seconds(ms));
-	if (result->error != 0 && result->error != -ECANCELED)
-		json_object_array_add(errors, error_to_json(local));
-	json_object_object_add(object, "errors", errors);
+	json_object_object_add(object, "failures", json_object_new_uint64(result->failures));
+	json_object_object_add(object, "errors", errors_to_json(local));
 	return object;
 }
 
@@ -172,8 +180,6 @@ static void end(struct copy_running *running, struct copy_outcome *ret)
 	struct local *local = CONTAINER_OF(running, struct local, running);
 
 	*ret = (struct copy_outcome){ .error = local->result.error, .job = to_json(local) };
-	(void)snprintf(ret->failed, sizeof(ret->failed), "%s%s%.4000s", local->failed_call,
-		       *local->failed_path ? " " : "", local->failed_path); /* may be cut */
 	local_free(local);
 }
 

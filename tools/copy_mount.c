@@ -85,12 +85,13 @@ static int submit(const struct copy_task *task, const struct places *places, con
 	_cleanup_free_ char *from = NULL, *to = NULL;
 	int r;
 
-	if (asprintf(&from, "%s\nname=%s\ntag=%s", places->src_below, task->name, tag) < 0) {
+	if (asprintf(&from, "%s\nname=%s\ntag=%s%s", places->src_below, task->name, tag,
+		     task->lines) < 0) {
 		from = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&to, "%s%s%s\ntag=%s", places->dir_below, *places->dir_below ? "/" : "",
-		     task->name, tag) < 0) {
+	if (asprintf(&to, "%s%s%s\ntag=%s%s", places->dir_below, *places->dir_below ? "/" : "",
+		     task->name, tag, task->lines) < 0) {
 		to = NULL;
 		return -ENOMEM;
 	}
@@ -213,9 +214,11 @@ static void look(struct copy_running *running, struct progress_state *ret)
 		return; /* the thread will hear of it */
 	*ret = (struct progress_state){
 		.bytes = attribute_number(job, "bytes"),
-		.bytes_total = attribute_number(job, "bytes_total"),
+		.bytes_total = attribute_number(job, "bytes_total") -
+			       attribute_number(job, "bytes_skipped"),
 		.files = attribute_number(job, "files"),
-		.files_total = attribute_number(job, "files_total"),
+		.files_total = attribute_number(job, "files_total") -
+			       attribute_number(job, "files_skipped"),
 		.totals_known = !attribute_flag(job, "totals_estimated"),
 	};
 }
@@ -253,10 +256,6 @@ static void read_outcome(json_object *job, struct copy_outcome *ret)
 	if (!first || ret->error == -ECANCELED)
 		return;
 	ret->error = error_of(attribute_text(first, "errno"));
-	(void)snprintf(ret->failed, sizeof(ret->failed), "%s%s%s",
-		       attribute_text(first, "operation"),
-		       *attribute_text(first, "path") ? " " : "",
-		       attribute_text(first, "path")); /* may be cut */
 }
 
 static void end(struct copy_running *running, struct copy_outcome *ret)

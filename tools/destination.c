@@ -117,6 +117,18 @@ int destination_find(const char *source, const char *dest, bool into, struct cop
 	return 0;
 }
 
+int destination_check(const struct stat *source, const struct stat *existing,
+		      enum tree_existing how)
+{
+	if (how == TREE_EXISTING_FAIL)
+		return -EEXIST;
+	if (source->st_dev == existing->st_dev && source->st_ino == existing->st_ino)
+		return -EINVAL;
+	if (S_ISDIR(source->st_mode) != S_ISDIR(existing->st_mode))
+		return S_ISDIR(existing->st_mode) ? -EISDIR : -ENOTDIR;
+	return 0;
+}
+
 void destination_destroy(struct copy_task *task)
 {
 	free(task->directory);

@@ -6,6 +6,7 @@
 #define TOOLS_DESTINATION_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "copy.h"
 
@@ -27,6 +28,13 @@ int destination_is_directory(const char *dest, enum destination_kind kind, bool 
  * -EINVAL: it has no name of its own (".", "/"); -ENAMETOOLONG; -ENOTDIR: a file to "new/".
  */
 int destination_find(const char *source, const char *dest, bool into, struct copy_task *ret);
+/**
+ * Whether a copy of @source may go where @existing is. -EEXIST: not with these options; -EINVAL: they are
+ * the same; -EISDIR, -ENOTDIR: one of them only is a directory.
+ */
+int destination_check(const struct stat *source, const struct stat *existing,
+		      enum tree_existing how);
+
 void destination_destroy(struct copy_task *task);
 
 #endif /* TOOLS_DESTINATION_H */

@@ -98,6 +98,7 @@ static enum exit_code report_end(const struct settings *settings, json_object *j
 {
 	const char *state = attribute_text(job, "state");
 	json_object *errors = NULL, *first = NULL;
+	uint64_t more;
 
 	if (settings->json)
 		text_print_json(job);
@@ -109,10 +110,13 @@ static enum exit_code report_end(const struct settings *settings, json_object *j
 	}
 	if (json_object_object_get_ex(job, "errors", &errors))
 		first = json_object_array_get_idx(errors, 0);
+	more = attribute_number(job, "failures");
 	complain("job %" PRIu64 " failed: %s%s%s", attribute_number(job, "id"),
 		 first ? attribute_text(first, "message") : "for a reason that is not known",
 		 first && *attribute_text(first, "path") ? ": " : "",
 		 first ? attribute_text(first, "path") : "");
+	if (more > 1)
+		complain("and %" PRIu64 " more failures (--json lists the first)", more - 1);
 	return EXIT_FAILED;
 }
 

@@ -108,7 +108,8 @@ static void user_name(uint64_t uid, char text[PROGRESS_TEXT_MAX])
 static void how_far(json_object *job, char text[PROGRESS_TEXT_MAX])
 {
 	uint64_t bytes = attribute_number(job, "bytes");
-	uint64_t total = attribute_number(job, "bytes_total");
+	uint64_t total =
+		attribute_number(job, "bytes_total") - attribute_number(job, "bytes_skipped");
 
 	if (strcmp(attribute_text(job, "state"), "done") == 0)
 		(void)strcpy(text, "100%");
