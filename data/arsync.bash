@@ -4,6 +4,8 @@
 _arsync_values() {
 	case $1 in
 	--progress) echo auto bar lines none ;;
+	--existing) echo fail merge skip update replace ;;
+	--on-error) echo stop continue ;;
 	--reflink | --offload | --direct) echo auto always never ;;
 	--io) echo auto uring sync ;;
 	--fsync) echo never file tree ;;
@@ -61,8 +63,9 @@ _arsync() {
 	done
 	case ${COMP_WORDS[1]}:$current in
 	copy:-*) _arsync_options "$common --target-directory= --no-target-directory --verbose --quiet --progress= \
+		--existing= --no-clobber --update --on-error= --verify --one-file-system \
 		--dry-run --background --local --workers= --queue_depth= --block_size= --depth= --reflink= --offload= \
-		--direct= --io= --fsync= -t -T -v -q -b" ;;
+		--direct= --io= --fsync= -t -T -n -u -x -v -q -b" ;;
 	jobs:-*) _arsync_options "$common --watch --all" ;;
 	wait:-*) _arsync_options "$common --timeout=" ;;
 	cancel:-* | stats:-*) _arsync_options "$common" ;;

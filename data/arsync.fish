@@ -26,6 +26,12 @@ complete -c arsync -n "__fish_seen_subcommand_from $commands" -l json -d 'As JSO
 
 complete -c arsync -n "__fish_seen_subcommand_from copy" -s t -l target-directory -x -a '(__fish_complete_directories)' -d 'Copy everything into this'
 complete -c arsync -n "__fish_seen_subcommand_from copy" -s T -l no-target-directory -d 'DEST is the copy itself'
+complete -c arsync -n "__fish_seen_subcommand_from copy" -l existing -x -a 'fail merge skip update replace' -d 'What becomes of a destination that exists'
+complete -c arsync -n "__fish_seen_subcommand_from copy" -s n -l no-clobber -d 'Only what is not there'
+complete -c arsync -n "__fish_seen_subcommand_from copy" -s u -l update -d 'Only what is newer'
+complete -c arsync -n "__fish_seen_subcommand_from copy" -l on-error -x -a 'stop continue' -d 'What a failure means'
+complete -c arsync -n "__fish_seen_subcommand_from copy" -l verify -d 'Read everything again from the disk'
+complete -c arsync -n "__fish_seen_subcommand_from copy" -s x -l one-file-system -d 'Leave out what is mounted below'
 complete -c arsync -n "__fish_seen_subcommand_from copy" -s v -l verbose -d 'Say what was copied'
 complete -c arsync -n "__fish_seen_subcommand_from copy" -s q -l quiet -d 'Show no progress'
 complete -c arsync -n "__fish_seen_subcommand_from copy" -l progress -x -a 'auto bar lines none' -d 'How progress is shown'
