@@ -142,7 +142,9 @@ static void log_end(const struct trigger *trigger, const struct job_result *resu
 	const char *call = result->failed_call ? result->failed_call : "";
 	unsigned long long id = jobs_id(trigger->entry);
 
-	if (result->error == 0)
+	if (result->error == -ECANCELED)
+		log_info(log, "job %llu to \"%s\" was cancelled", id, trigger->name);
+	else if (result->error == 0)
 		log_info(
 			log,
 			"job %llu to \"%s\" is complete: %llu files, %llu bytes, %llu left as they were",
