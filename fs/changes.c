@@ -19,7 +19,7 @@ static struct inode *forget_attributes(struct session *session, int fd)
 	return inode;
 }
 
-bool changes_tell(struct session *session, const struct tree_change *change)
+bool changes_tell(struct session *session, const struct tree_change *change, bool surely)
 {
 	struct inode *inode = forget_attributes(session, change->fd);
 	struct inode *old = NULL;
@@ -27,7 +27,7 @@ bool changes_tell(struct session *session, const struct tree_change *change)
 
 	if (change->name && change->old_fd >= 0)
 		old = forget_attributes(session, change->old_fd);
-	if (inode && change->name && (old || ops_remembers_missing(session, inode)))
+	if (inode && change->name && (surely || old || ops_remembers_missing(session, inode)))
 		queued = notify_expire_entry(session, inode, change->name) == 0;
 	inode_unref(session->inodes, old);
 	inode_unref(session->inodes, inode);

@@ -13,9 +13,10 @@
 #include "session.h"
 
 /**
- * For tree_spec::changed. True: something was left to the notifier; notify_barrier() tells when the
- * kernel knows. Any thread.
+ * For tree_spec::changed. @surely: the kernel is told of the name whether or not it is known to
+ * remember something of it, as of the copy's own. True: something was left to the notifier;
+ * notify_barrier() tells when the kernel knows. Any thread.
  */
-bool changes_tell(struct session *session, const struct tree_change *change);
+bool changes_tell(struct session *session, const struct tree_change *change, bool surely);
 
 #endif /* ARSYNCFS_CHANGES_H */

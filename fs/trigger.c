@@ -194,7 +194,9 @@ static void changed(const struct tree_change *change, void *userdata)
 {
 	struct trigger *trigger = userdata;
 
-	if (changes_tell(trigger->session, change))
+	bool surely = change->name && strcmp(change->name, trigger->name) == 0;
+
+	if (changes_tell(trigger->session, change, surely))
 		atomic_store(&trigger->noticed, true);
 }
 

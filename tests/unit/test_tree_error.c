@@ -447,6 +447,41 @@ static void test_tree_verify_broken_large(void **state)
 	check_broken(state, 20 * MIB);
 }
 
+/* A path that is longer than what is told of it keeps its end. */
+static void test_tree_long_path(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct job_failure failure;
+	char name[201];
+	struct tree_run *run;
+	size_t length;
+	int next;
+
+	f->deep = true;
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	make_dir(f, "src");
+	f->fd = openat(root_of(f), "src", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 30; i++) {
+		assert_int_equal(mkdirat(f->fd, name, 0755), 0);
+		next = openat(f->fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		(void)close(f->fd);
+		f->fd = next;
+	}
+	next = openat(f->fd, "bad", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_true(next >= 0);
+	(void)close(next);
+	faults.create_name = "bad";
+	faults.create_fails = 1;
+	run = run_order(f, &(struct order){ .src = "src" }, -EIO);
+	assert_int_equal(job_get_failures(run->run.job, &failure, 1), 1);
+	length = strlen(failure.path);
+	assert_in_range(length, JOB_FAILURE_PATH_MAX - NAME_MAX, JOB_FAILURE_PATH_MAX);
+	assert_memory_equal(failure.path, ".../nnn", 7);
+	assert_string_equal(failure.path + length - 5, "n/bad");
+}
+
 /* How many files there are to copy, as the counter sees it. */
 static uint64_t count_files(struct fixture *f, const struct tree_options *options)
 {
@@ -517,6 +552,7 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_verify),
 		TEST_BOTH(test_tree_verify_broken),
 		TEST_BOTH(test_tree_verify_broken_large),
+		TEST_BOTH(test_tree_long_path),
 		TEST_BOTH(test_tree_one_file_system),
 	};
 
