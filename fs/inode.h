@@ -77,6 +77,7 @@ struct inode {
 		INODE_NAMES_EXACT,
 		INODE_NAMES_FOLDED, /* or nobody knows */
 	} names;	   /* of a directory: whether "a" and "A" are two: see ops_namespace.c */
+	atomic_uint held;  /* the kernel's lock of it is, until we answer: see notify_hold() */
 	atomic_bool setid; /* it has a setuid or setgid bit: see setid.h */
 	/* Set once: the key, without its mount. */
 	int key_type;

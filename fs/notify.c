@@ -21,6 +21,8 @@ struct notice {
 	char name[];
 };
 
+STAILQ_HEAD(notice_list, notice);
+
 struct notifier {
 	/* Set once. */
 	struct session *session;
@@ -28,11 +30,26 @@ struct notifier {
 	/* Under the lock. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	STAILQ_HEAD(, notice) notices;
-	unsigned n_names; /* in it */
-	bool overflowed;  /* since it was empty */
+	struct notice_list notices;
+	struct notice_list put_off; /* see notify_hold() */
+	unsigned n_names;	    /* in both */
+	bool overflowed;	    /* since it was empty */
 	bool stop;
 };
+
+/* The next one that is not to be put off, or NULL. */
+static struct notice *next_locked(struct notifier *notifier)
+{
+	struct notice *notice;
+
+	while ((notice = STAILQ_FIRST(&notifier->notices))) {
+		STAILQ_REMOVE_HEAD(&notifier->notices, link);
+		if (!notice->parent || atomic_load(&notice->parent->held) == 0)
+			return notice;
+		STAILQ_INSERT_TAIL(&notifier->put_off, notice, link);
+	}
+	return NULL;
+}
 
 /* The next one; NULL: nothing is left and it is time to stop. */
 static struct notice *take(struct notifier *notifier)
@@ -40,11 +57,9 @@ static struct notice *take(struct notifier *notifier)
 	struct notice *notice;
 
 	pthread_mutex_lock(&notifier->lock);
-	while (STAILQ_EMPTY(&notifier->notices) && !notifier->stop)
+	while (!(notice = next_locked(notifier)) && !notifier->stop)
 		pthread_cond_wait(&notifier->changed, &notifier->lock);
-	notice = STAILQ_FIRST(&notifier->notices);
 	if (notice) {
-		STAILQ_REMOVE_HEAD(&notifier->notices, link);
 		notifier->n_names -= notice->parent != NULL;
 		notifier->overflowed = notifier->overflowed && notifier->n_names > 0;
 	}
@@ -83,7 +98,7 @@ static void *run(void *data)
 	return NULL;
 }
 
-static void notifier_free(struct notifier *notifier)
+static void destroy(struct notifier *notifier)
 {
 	pthread_cond_destroy(&notifier->changed);
 	pthread_mutex_destroy(&notifier->lock);
@@ -101,9 +116,10 @@ int notify_start(struct session *session)
 	pthread_mutex_init(&notifier->lock, NULL); /* never fails with default attributes */
 	pthread_cond_init(&notifier->changed, NULL);
 	STAILQ_INIT(&notifier->notices);
+	STAILQ_INIT(&notifier->put_off);
 	r = -pthread_create(&notifier->thread, NULL, run, notifier);
 	if (r < 0) {
-		notifier_free(notifier);
+		destroy(notifier);
 		return r;
 	}
 	session->notifier = notifier;
@@ -112,7 +128,7 @@ int notify_start(struct session *session)
 
 void notify_stop(struct session *session)
 {
-	struct notifier *notifier = TAKE_PTR(session->notifier);
+	struct notifier *notifier = session->notifier;
 
 	if (!notifier)
 		return;
@@ -121,7 +137,23 @@ void notify_stop(struct session *session)
 	pthread_cond_signal(&notifier->changed);
 	pthread_mutex_unlock(&notifier->lock);
 	(void)pthread_join(notifier->thread, NULL); /* ours, and joined once */
-	notifier_free(notifier);
+}
+
+void notify_free(struct session *session)
+{
+	struct notifier *notifier = TAKE_PTR(session->notifier);
+	struct notice *notice;
+
+	if (!notifier)
+		return;
+	/* Put off, when the mount went. */
+	STAILQ_CONCAT(&notifier->notices, &notifier->put_off);
+	while ((notice = STAILQ_FIRST(&notifier->notices))) {
+		STAILQ_REMOVE_HEAD(&notifier->notices, link);
+		inode_unref(session->inodes, notice->parent);
+		free(notice);
+	}
+	destroy(notifier);
 }
 
 /* Takes over @notice, on success. *ret_first: it is the first one that there was no room for. */
@@ -141,6 +173,24 @@ static int push(struct notifier *notifier, struct notice *notice, bool *ret_firs
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	return full ? -ENOBUFS : 0;
+}
+
+void notify_hold(struct inode *inode)
+{
+	atomic_fetch_add(&inode->held, 1);
+}
+
+void notify_release(struct session *session, struct inode *inode)
+{
+	struct notifier *notifier = session->notifier;
+
+	if (atomic_fetch_sub(&inode->held, 1) != 1)
+		return;
+	pthread_mutex_lock(&notifier->lock);
+	/* Those of other directories are put off again. */
+	STAILQ_CONCAT(&notifier->notices, &notifier->put_off);
+	pthread_cond_signal(&notifier->changed);
+	pthread_mutex_unlock(&notifier->lock);
 }
 
 int notify_expire_entry(struct session *session, struct inode *parent, const char *name)

@@ -19,6 +19,8 @@ int notify_start(struct session *session);
 
 /** Ends it, when what is queued is done. Accepts a session that has none. */
 void notify_stop(struct session *session);
+/** When nobody calls any more. Accepts a session that has none. */
+void notify_free(struct session *session);
 
 /**
  * Queues: @name in @parent is to be looked up again at its next use; mounts below it stay. A
@@ -27,7 +29,15 @@ void notify_stop(struct session *session);
  */
 int notify_expire_entry(struct session *session, struct inode *parent, const char *name);
 
-/** Queues: @done is called when all is told that was queued before. -ENOMEM: it will not be. */
+/**
+ * The kernel holds @inode's lock until a request is answered, which may take long: names in it are put
+ * off until then, and do not keep others waiting.
+ */
+void notify_hold(struct inode *inode);
+/** The request has been answered. Once for each notify_hold(). */
+void notify_release(struct session *session, struct inode *inode);
+
+/** Queues: @done is called when all is told that was queued before and not put off. -ENOMEM: it will not be. */
 int notify_barrier(struct session *session, notify_done_fn done, void *userdata);
 
 #endif /* ARSYNCFS_NOTIFY_H */

@@ -336,6 +336,7 @@ static int serve(struct session *session)
 	engine_drain(session->engine);
 	notify_stop(session); /* what it ends are jobs of which the engine knows nothing any more */
 	waiting_free(session->waiting);
+	notify_free(session);
 	ring_stop(session->ring);
 	cpu_latency_free(session->cpu_latency);
 	log_info(session->log, "%s is unmounted", session->mountpoint);

@@ -34,11 +34,10 @@
 #include "waiting.h"
 
 /*
- * How long an announcement is waited for: who holds the directory's lock may be waiting for the
- * lock that the caller holds until the answer. The second is for callers who hold that very lock.
+ * How long an announcement is waited for: who holds a directory's lock may be waiting for the lock
+ * that the caller holds until the answer.
  */
 #define ANNOUNCE_WAIT_MS 100
-#define ANNOUNCE_HELD_MS 5
 
 /* A cancelled copy is answered so soon, even if there is still much to be removed. */
 #define CANCEL_ANSWER_MS 150
@@ -49,7 +48,7 @@ struct trigger {
 	struct session *session;
 	fuse_req_t req; /* of whoever answers; background: answered from the beginning */
 	bool background;
-	bool holds_directory; /* the caller does: the one that gets the copy */
+	struct inode *held; /* whose lock the kernel holds until the answer: a reference, or NULL */
 	struct jobs_entry *entry;
 	struct inode *parent; /* of the copy, if the kernel knows it: a reference */
 	char *name;	      /* of the copy */
@@ -76,6 +75,7 @@ static void trigger_unref(struct trigger *trigger)
 	if (!trigger || atomic_fetch_sub_explicit(&trigger->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	inode_unref(trigger->session->inodes, trigger->parent);
+	inode_unref(trigger->session->inodes, trigger->held);
 	jobs_unref(trigger->entry);
 	free(trigger->name);
 	free(trigger);
@@ -97,6 +97,7 @@ static void answer(struct trigger *trigger, int r)
 	if (r == -ECANCELED)
 		r = ops_job_error(trigger->req, r);
 	ops_reply_result(trigger->req, error_for_kernel(r));
+	notify_release(trigger->session, trigger->held);
 }
 
 /* waiter::due, with the list's reference */
@@ -208,8 +209,7 @@ static void announce(struct trigger *trigger)
 	atomic_store(&trigger->over, true);
 	trigger_ref(trigger); /* the list's */
 	trigger_ref(trigger); /* told()'s */
-	waiting_add(session->waiting, &trigger->announcement,
-		    trigger->holds_directory ? ANNOUNCE_HELD_MS : ANNOUNCE_WAIT_MS);
+	waiting_add(session->waiting, &trigger->announcement, ANNOUNCE_WAIT_MS);
 	if (notify_barrier(session, told, trigger) < 0)
 		told(trigger);
 }
@@ -380,7 +380,8 @@ static int prepare(struct reading *reading, struct trigger **ret)
 	trigger->session = reading->session;
 	trigger->req = reading->req;
 	trigger->background = control_is_background(reading->kind);
-	trigger->holds_directory = reading->kind == CONTROL_COPY_FROM;
+	if (!trigger->background)
+		trigger->held = inode_ref(reading->inode);
 	trigger->name = TAKE_PTR(reading->place.name);
 	atomic_init(&trigger->refs, 1);
 	waiting_prepare(&trigger->answer, answer_due);
@@ -445,6 +446,7 @@ static void start(struct session *session, fuse_req_t req, struct trigger *trigg
 	}
 	/* Before the list: from then on the request may be answered and gone. */
 	fuse_req_interrupt_func(req, interrupted, trigger);
+	notify_hold(trigger->held);
 	trigger_ref(trigger); /* the list's */
 	waiting_add(session->waiting, &trigger->answer, answer_within_ms(session));
 	jobs_start(session->jobs, trigger->entry);

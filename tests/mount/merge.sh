@@ -498,6 +498,44 @@ if mount -t tmpfs tmpfs mounted/below; then
 	umount mounted/below
 	check_equal "and below it is the copy" new "$(cat mounted/below/file)"
 fi
+# A long copy holds the lock of its directory. What changes there meanwhile waits for it, and nothing else.
+cat >"$RUN_DIR/held.py" <<'END'
+import os, sys, threading, time
+os.chdir(sys.argv[1])
+for name in "held", "held.src", "long", "other":
+    os.mkdir(name)
+for i in range(4):
+    with open("long/%d" % i, "wb") as f:
+        for _ in range(100):
+            f.write(os.urandom(1 << 20))
+open("held.src/file", "w").write("new")
+open("held/file", "w").write("old")
+os.utime("held/file", (1, 1))
+open("held/file").read()
+def hold():
+    os.setxattr("held", "user.arsync.copy_from", b"long\nreflink=never\nverify=yes")
+thread = threading.Thread(target=hold)
+thread.start()
+time.sleep(0.05)
+os.setxattr("held.src", "user.arsync.copy", b"held\nexisting=merge")
+late, n = 0, 0
+while True:
+    name = "other/%d" % n
+    assert not os.path.exists(name)
+    os.setxattr("held.src", "user.arsync.copy", name.encode())
+    seen = os.path.exists(name + "/file")
+    if not thread.is_alive():
+        break
+    n += 1
+    late += not seen
+thread.join()
+print("%d copies meanwhile, %d seen late" % (n, late))
+assert late <= n / 2, (n, late) # memory may be too fast for any
+end = time.monotonic() + 1
+while open("held/file").read() != "new":
+    assert time.monotonic() < end
+END
+check "a directory that is held keeps no others waiting" timeout 60 python3 "$RUN_DIR/held.py" "$MNT"
 cd / || exit
 check "nothing is left in the end" nothing_left "$BACKING"
 check_equal "nor aside" "" "$(find "$BACKING" "$SCRATCH" -name '.replaced-*')"
