@@ -261,12 +261,12 @@ static int add_child(struct step *step)
 	return 0;
 }
 
-/* In @dst_dir under @name, which is that of the source or a hidden one. */
-static int make_other(struct step *step, const struct stat *st, int dst_dir, const char *name)
+/* Under @name, which is that of the source or a hidden one. */
+static int make_other(struct step *step, const struct stat *st, const char *name)
 {
 	const struct metadata_at at = {
 		.src_dir = step->src_dir,
-		.dst_dir = dst_dir,
+		.dst_dir = step->dst_dir,
 		.src_name = step->name,
 		.dst_name = name,
 	};
@@ -297,21 +297,14 @@ static int make_other(struct step *step, const struct stat *st, int dst_dir, con
 
 static int copy_other(struct step *step, const struct stat *st, struct tree_merge_file *merge)
 {
-	struct tree_merge_room room;
 	int r;
 
 	if (!step->batch->dir->tree->merging)
-		return make_other(step, st, step->dst_dir, step->name);
+		return make_other(step, st, step->name);
 	step->call = "getrandom";
 	r = tree_merge_name(merge);
-	if (r < 0)
-		return r;
-	step->call = "mkdirat";
-	r = tree_merge_enter(&room, step->dst_dir);
-	if (r < 0)
-		return r;
-	r = make_other(step, st, room.fd >= 0 ? room.fd : step->dst_dir, merge->temp);
-	r = tree_merge_leave(&room, step->dst_dir, merge->temp, r);
+	if (r == 0)
+		r = make_other(step, st, merge->temp);
 	if (r < 0)
 		return r;
 	step->call = "renameat2";

@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "arsync/base.h"
 #include "tree.h"
@@ -80,52 +79,6 @@ int tree_merge_create(struct tree_merge_file *file, int dir_fd, int flags, mode_
 		return fd;
 	r = negative_errno();
 	file->temp[0] = '\0';
-	return r;
-}
-
-static bool is_ours(const struct stat *st)
-{
-	return st->st_uid == geteuid() && !(st->st_mode & 0022); /* of ACLs these are the mask */
-}
-
-int tree_merge_enter(struct tree_merge_room *room, int dir_fd)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-	int r;
-
-	*room = (struct tree_merge_room){ .fd = -1 };
-	if (fstat(dir_fd, &st) < 0)
-		return negative_errno();
-	if (is_ours(&st))
-		return 0;
-	r = staging_name(room->name);
-	if (r < 0)
-		return r;
-	if (mkdirat(dir_fd, room->name, 0700) < 0)
-		return negative_errno();
-	fd = openat(dir_fd, room->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		r = negative_errno();
-	else if (!is_ours(&st))
-		r = -ESTALE;
-	if (r < 0)
-		(void)unlinkat(dir_fd, room->name, AT_REMOVEDIR); /* if it is still there */
-	else
-		room->fd = TAKE_FD(fd);
-	return r;
-}
-
-int tree_merge_leave(struct tree_merge_room *room, int dir_fd, const char *name, int r)
-{
-	if (room->fd < 0)
-		return r;
-	if (r == 0 && renameat(room->fd, name, dir_fd, name) < 0) {
-		r = negative_errno();
-		(void)unlinkat(room->fd, name, 0); /* what has no place is not there */
-	}
-	(void)unlinkat(dir_fd, room->name, AT_REMOVEDIR); /* empty; others may have taken it away */
-	close_keep_errno(TAKE_FD(room->fd));
 	return r;
 }
 

@@ -46,21 +46,6 @@ int tree_merge_create(struct tree_merge_file *file, int dir_fd, int flags, mode_
 /** A hidden name to make something under. -errno of getrandom(2). */
 int tree_merge_name(struct tree_merge_file *file);
 
-/*
- * Where things are made that are known by their names only (symbolic links, special files): while they
- * are given their owner and mode, nobody else may put something in their place.
- */
-struct tree_merge_room {
-	int fd;			      /* -1: the directory itself, which nobody else may write to */
-	char name[STAGING_NAME_SIZE]; /* of a hidden directory in it */
-};
-
-/** Enters a room in @dir_fd. -ESTALE: somebody is quick; -errno of mkdirat(2). */
-int tree_merge_enter(struct tree_merge_room *room, int dir_fd);
-
-/** Moves @name out of the room, unless @r is an error, and leaves it. Answers @r or -errno. */
-int tree_merge_leave(struct tree_merge_room *room, int dir_fd, const char *name, int r);
-
 /** Gives the complete file its name, and says so. @fd: the regular file's; -1: something else. */
 int tree_merge_publish(const struct tree_job *tree, struct tree_merge_file *file, int dir_fd,
 		       int fd, const char *name);

@@ -355,32 +355,6 @@ static void test_existing_as_another_user(void **state)
 	assert_same_but_atimes(f);
 }
 
-/*
- * Into a directory of somebody else, who must not be able to put a link to root's files in the place
- * of what root gives an owner and a mode.
- */
-static void test_existing_merge_into_anothers(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	static const mode_t modes[] = { 0755, 0777, 02770 };
-
-	need_root("give files away");
-	make_many(f);
-	f->user = make_user(f);
-	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
-		make_dir(f, "copy");
-		make_dir(f, "copy/d");
-		make_symlink(f, "elsewhere", "copy/link");
-		set_owner(f, "copy", USER, USER_GROUP);
-		set_mode(f, "copy", modes[i]);
-		(void)copy_with(f, TREE_EXISTING_MERGE, "src", 0);
-		assert_int_equal(__atomic_load_n(&faults.exposed, __ATOMIC_RELAXED), 0);
-		assert_copied(f);
-		assert_names(f, "copy", 8);
-		remove_copy(f, "copy");
-	}
-}
-
 /* A directory that the source has and its owner may not write. */
 static void test_existing_read_only_directories(void **state)
 {
@@ -539,7 +513,6 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_existing_overlap),
 		TEST_BOTH(test_existing_root_is_a_file),
 		TEST_BOTH(test_existing_as_another_user),
-		TEST_BOTH(test_existing_merge_into_anothers),
 		TEST_BOTH(test_existing_read_only_directories),
 		TEST_BOTH(test_existing_tells_of_changes),
 		TEST_BOTH(test_existing_tells_of_the_copy),

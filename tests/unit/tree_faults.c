@@ -37,7 +37,6 @@ void reset_faults(void)
 	set_fault(&faults.syncfs_error, 0);
 	set_fault(&faults.fsync_error, 0);
 	__atomic_store_n(&faults.syncs, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&faults.exposed, 0, __ATOMIC_RELAXED);
 	faults.create_name = faults.listed_name = NULL; /* no job is running */
 	faults.create_fails = faults.source_grows = faults.copy_breaks = 0;
 }
@@ -48,10 +47,6 @@ int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int 
 int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
 int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
-int __real_metadata_copy_at(const struct metadata_at *at, const struct metadata *source,
-			    const struct metadata_made *made, const char **ret_call);
-int __wrap_metadata_copy_at(const struct metadata_at *at, const struct metadata *source,
-			    const struct metadata_made *made, const char **ret_call);
 int __real_syncfs(int fd);
 int __wrap_syncfs(int fd);
 int __real_fsync(int fd);
@@ -90,16 +85,6 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
 		return __real_renameat2(from_fd, from, to_fd, to, flags);
 	errno = fault(&faults.rename_error);
 	return -1;
-}
-
-int __wrap_metadata_copy_at(const struct metadata_at *at, const struct metadata *source,
-			    const struct metadata_made *made, const char **ret_call)
-{
-	struct stat st;
-
-	if (fstat(at->dst_dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 0022))
-		__atomic_add_fetch(&faults.exposed, 1, __ATOMIC_RELAXED);
-	return __real_metadata_copy_at(at, source, made, ret_call);
 }
 
 int __wrap_syncfs(int fd)

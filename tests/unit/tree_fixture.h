@@ -42,8 +42,6 @@ extern struct tree_faults {
 	int syncfs_error;
 	int fsync_error;
 	unsigned syncs; /* syncfs() that were called */
-	/* Things that got owner and mode by their names where somebody else may change names. */
-	unsigned exposed;
 	/* On the file that is created with this name; set before the job starts. */
 	const char *create_name;
 	unsigned create_fails; /* so many times, with EIO */
