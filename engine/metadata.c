@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * metadata.c - see metadata.h. Open files are worked on through their descriptors; what cannot be
- * opened without side effects, by name below its directory's /proc/self/fd entry with the l*xattr()
- * calls, which do not follow the last component.
+ * metadata.c - see metadata.h. Open files are worked on through their descriptors. What cannot be
+ * opened without side effects: the source by name below its directory's /proc/self/fd entry with the
+ * l*xattr() calls, which do not follow the last component; the copy by the /proc/self/fd entry of an
+ * O_PATH descriptor, which leads to the very inode, even if that is a symbolic link.
  */
 #include "metadata.h"
 
@@ -16,9 +17,11 @@
 
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
+#define FD_PATH_SIZE 32
 
 /*
- * One side of a copy of attributes: an open file, or a path whose last component is not followed.
+ * One side of a copy of attributes: an open file; a source whose last component is not followed; a
+ * destination that is.
  */
 struct place {
 	int fd; /* -1: the path */
@@ -53,7 +56,7 @@ static ssize_t get_xattr(const struct place *place, const char *name, void *valu
 static int set_xattr(const struct place *place, const char *name, const void *value, size_t size)
 {
 	return place->fd >= 0 ? fsetxattr(place->fd, name, value, size, 0) :
-				lsetxattr(place->path, name, value, size, 0);
+				setxattr(place->path, name, value, size, 0);
 }
 
 static bool has_prefix(const char *name, const char *prefix)
@@ -190,38 +193,40 @@ int metadata_copy_fd(int src_fd, int dst_fd, const struct metadata *source,
 	return futimens(dst_fd, times) < 0 ? negative_errno() : 0;
 }
 
+/* Following it leads to what the descriptor is of. */
+static void fd_path(int fd, char path[FD_PATH_SIZE])
+{
+	(void)snprintf(path, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+}
+
 int metadata_copy_at(const struct metadata_at *at, const struct metadata *source,
 		     const struct metadata_made *made, const char **ret_call)
 {
-	char src_path[PATH_MAX], dst_path[PATH_MAX];
+	char src_path[PATH_MAX], dst_path[FD_PATH_SIZE];
 	const struct place src = { .fd = -1, .path = src_path };
 	const struct place dst = { .fd = -1, .path = dst_path };
 	const struct timespec times[2] = { source->atime, source->mtime };
 	bool owner_lost;
 	int r;
 
-	/* A name has at most NAME_MAX bytes, so both fit. */
+	/* A name has at most NAME_MAX bytes, so it fits. */
 	(void)snprintf(src_path, sizeof(src_path), "/proc/self/fd/%d/%s", at->src_dir,
 		       at->src_name);
-	(void)snprintf(dst_path, sizeof(dst_path), "/proc/self/fd/%d/%s", at->dst_dir,
-		       at->dst_name);
+	fd_path(at->dst_fd, dst_path);
 	*ret_call = "fchownat";
-	r = own(at->dst_dir, at->dst_name, source, made);
+	r = own(at->dst_fd, "", source, made);
 	if (r < 0)
 		return r;
 	owner_lost = r == 1;
-	*ret_call = "lsetxattr";
+	*ret_call = "setxattr";
 	r = copy_xattrs(&src, &dst);
 	if (r < 0)
 		return r;
-	*ret_call = "fchmodat";
-	if (!S_ISLNK(source->mode) &&
-	    fchmodat(at->dst_dir, at->dst_name, wanted_mode(source, owner_lost), 0) < 0)
+	*ret_call = "chmod";
+	if (!S_ISLNK(source->mode) && chmod(dst_path, wanted_mode(source, owner_lost)) < 0)
 		return negative_errno();
 	*ret_call = "utimensat";
-	return utimensat(at->dst_dir, at->dst_name, times, AT_SYMLINK_NOFOLLOW) < 0 ?
-		       negative_errno() :
-		       0;
+	return utimensat(AT_FDCWD, dst_path, times, 0) < 0 ? negative_errno() : 0;
 }
 
 static int drop_acl(int fd, const char *name)
@@ -231,12 +236,12 @@ static int drop_acl(int fd, const char *name)
 	return negative_errno();
 }
 
-int metadata_drop_acl_at(int dir_fd, const char *name)
+int metadata_drop_acl_path(int fd)
 {
-	char path[PATH_MAX];
+	char path[FD_PATH_SIZE];
 
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name); /* it fits */
-	if (lremovexattr(path, ACL_ACCESS) == 0 || errno == ENODATA || errno == EOPNOTSUPP)
+	fd_path(fd, path);
+	if (removexattr(path, ACL_ACCESS) == 0 || errno == ENODATA || errno == EOPNOTSUPP)
 		return 0;
 	return negative_errno();
 }

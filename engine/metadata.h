@@ -41,14 +41,13 @@ int metadata_copy_fd(int src_fd, int dst_fd, const struct metadata *source,
 		     const struct metadata_made *made, const char **ret_call);
 
 /**
- * Anything else (symbolic links, FIFOs, sockets, devices), by directory and name; never follows a
- * link.
+ * Anything else (symbolic links, FIFOs, sockets, devices): the source by directory and name, which is
+ * not followed, the copy by an O_PATH descriptor, so that it is not another one meanwhile.
  */
 struct metadata_at {
 	int src_dir;
-	int dst_dir;
 	const char *src_name;
-	const char *dst_name;
+	int dst_fd;
 };
 
 int metadata_copy_at(const struct metadata_at *at, const struct metadata *source,
@@ -56,7 +55,7 @@ int metadata_copy_at(const struct metadata_at *at, const struct metadata *source
 
 /** Takes the ACLs off that a file or directory just made has inherited from its directory. */
 int metadata_drop_acls(int fd);
-/** The same of a special file. */
-int metadata_drop_acl_at(int dir_fd, const char *name);
+/** The same of a special file, O_PATH. */
+int metadata_drop_acl_path(int fd);
 
 #endif /* ENGINE_METADATA_H */

@@ -7,10 +7,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "arsync/base.h"
 #include "getdents.h"
@@ -112,15 +114,57 @@ static bool unlock_and_remove(const struct staging_remover *remover, int dir_fd,
 	       unlinkat(dir_fd, name, 0) == 0;
 }
 
-/* Opens a directory; one that has its final mode already may be closed to us, and is opened up. */
-static int open_up(int at, const char *name, struct stat *ret_st)
+/* One step down, which does not lead into another mount. An O_PATH descriptor or -errno. */
+static int open_same_mount(int at, const char *name)
 {
-	_cleanup_close_ int path = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_NO_XDEV | RESOLVE_BENEATH,
+	};
+	long fd = syscall(SYS_openat2, at, name, &how, sizeof(how)); /* glibc has no wrapper */
+
+	/* Where there is no openat2(2), another device has to do. */
+	if (fd < 0 && errno == ENOSYS)
+		fd = openat(at, name, (int)how.flags);
+	return fd < 0 ? negative_errno() : (int)fd;
+}
+
+/*
+ * Whether @st is the root that is expected; below it, whether it is on the root's device. Checked
+ * before anything is done to it.
+ */
+static bool is_expected(const struct staging_remover *remover, const struct stat *st)
+{
+	if (remover->depth > 0)
+		return st->st_dev == remover->root_dev;
+	return st->st_dev == remover->root_dev && st->st_ino == remover->root_ino;
+}
+
+/* A directory that is append-only or immutable. Only root has made such, who needs no mode to open it. */
+static void unlock_dir(int path)
+{
+	_cleanup_close_ int fd = openat(path, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)inode_flags_unlock(fd); /* mostly there are none */
+}
+
+/* Opens a directory; one that has its final mode already may be closed to us, and is opened up. */
+static int open_up(const struct staging_remover *remover, int at, const char *name,
+		   struct stat *ret_st)
+{
+	_cleanup_close_ int path = open_same_mount(at, name);
 	char link[64];
 	int fd;
 
-	if (path < 0 || fstat(path, ret_st) < 0)
+	if (path < 0)
+		return path;
+	if (fstat(path, ret_st) < 0)
 		return negative_errno();
+	if (!is_expected(remover, ret_st))
+		return remover->depth > 0 ? -EXDEV : -ESTALE;
+	if (remover->unlock)
+		unlock_dir(path);
 	if ((ret_st->st_mode & 0700) != 0700) {
 		(void)snprintf(link, sizeof(link), "/proc/self/fd/%d",
 			       path); /* the very directory */
@@ -134,18 +178,13 @@ static int open_up(int at, const char *name, struct stat *ret_st)
 /* Into the directory @name below @at. */
 static int descend(struct staging_remover *remover, int at, const char *name)
 {
-	_cleanup_close_ int fd = -1, unlocked = -1;
+	_cleanup_close_ int fd = -1;
 	struct stat st;
 	int r;
 
-	if (remover->unlock)
-		(void)inode_flags_unlock_at(at, name, &unlocked); /* mostly there are none */
-	fd = open_up(at, name, &st);
+	fd = open_up(remover, at, name, &st);
 	if (fd < 0)
 		return fd;
-	if (remover->depth == 0 && remover->root_ino != 0 &&
-	    (st.st_dev != remover->root_dev || st.st_ino != remover->root_ino))
-		return -ESTALE;
 	r = push_level(remover, name, &st);
 	if (r < 0)
 		return r;
@@ -215,17 +254,34 @@ static int remove_chunk(struct staging_remover *remover, unsigned *budget)
 	return lseek(remover->dir_fd, 0, SEEK_SET) < 0 ? negative_errno() : 1;
 }
 
+/* The root. 1: it is a directory, and we are in it now; 0: it is gone. */
+static int begin(struct staging_remover *remover)
+{
+	struct stat st;
+	int r;
+
+	if (fstatat(remover->parent_fd, remover->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : negative_errno();
+	if (!is_expected(remover, &st))
+		return -ESTALE;
+	if (!S_ISDIR(st.st_mode)) {
+		if (unlinkat(remover->parent_fd, remover->name, 0) == 0 || errno == ENOENT ||
+		    (errno == EPERM &&
+		     unlock_and_remove(remover, remover->parent_fd, remover->name)))
+			return 0;
+		return negative_errno();
+	}
+	r = descend(remover, remover->parent_fd, remover->name);
+	return r < 0 ? r : 1;
+}
+
 int staging_remove_some(struct staging_remover *remover, unsigned budget)
 {
 	int r;
 
 	if (remover->dir_fd < 0) {
-		if (unlinkat(remover->parent_fd, remover->name, 0) == 0 || errno == ENOENT)
-			return 0;
-		if (errno != EISDIR && errno != EPERM)
-			return negative_errno();
-		r = descend(remover, remover->parent_fd, remover->name);
-		if (r < 0)
+		r = begin(remover);
+		if (r <= 0)
 			return r;
 	}
 	do

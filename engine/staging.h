@@ -34,7 +34,7 @@ int staging_exchange(int dir_fd, const char *one, const char *other);
 
 /*
  * Removes a tree, a bounded number of entries at a time, without recursion and with one open
- * directory.
+ * directory. Neither symbolic links are followed nor other mounts entered (-EXDEV, -EBUSY).
  */
 struct staging_remover {
 	int parent_fd;		      /* borrowed */
@@ -43,13 +43,13 @@ struct staging_remover {
 	unsigned depth;		      /* of it, below the root of the tree; the root is 1 */
 	struct staging_level *levels; /* from the root's on: depth of them */
 	unsigned n_levels;	      /* room */
-	dev_t root_dev;		      /* what the root must be; 0: anything */
+	dev_t root_dev;		      /* what the root must be */
 	ino_t root_ino;
 	bool unlock; /* append-only and immutable files, too: they are of our making */
 };
 
 void staging_remover_init(struct staging_remover *remover, int parent_fd, const char *name);
-/** The root must be this directory, or nothing is removed: -ESTALE. */
+/** The root must be this file or directory, or nothing is removed: -ESTALE. */
 void staging_remover_expect(struct staging_remover *remover, dev_t dev, ino_t ino);
 void staging_remover_destroy(struct staging_remover *remover);
 

@@ -309,7 +309,6 @@ static int exchange_in_steps(struct tree_job *tree)
 static int exchange(struct tree_job *tree)
 {
 	int r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
-
 	if (r == -ENOENT) { /* DEST has been removed meanwhile */
 		tree->replacing = false;
 		return staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
@@ -348,14 +347,18 @@ static int take_name(struct tree_job *tree)
 static int set_root_flags(struct tree_job *tree)
 {
 	_cleanup_close_ int fd = -1;
+	struct stat st;
 
 	if (tree->root_flags == 0)
 		return 0;
 	fd = openat(tree->dst_parent_fd, tree->dst_name,
 		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return negative_errno();
-	return check_staging(tree, tree->dst_name) < 0 ? 0 : inode_flags_set(fd, tree->root_flags);
+	/* Not on what somebody has put in its place since. */
+	if (st.st_dev != tree->staging_dev || st.st_ino != tree->staging_ino)
+		return 0;
+	return inode_flags_set(fd, tree->root_flags);
 }
 
 /* The last step: the copy takes its name. */
@@ -390,6 +393,27 @@ static void publish(struct tree_job *tree)
 		tree_abort(tree, call, r);
 }
 
+static void tell_left(struct tree_job *tree, int r)
+{
+	log_error(tree->job.engine->options.log, "%s could not be removed, it stays as %s: %s",
+		  tree->published ? "what the copy has replaced" : "an incomplete copy",
+		  tree->staging, strerror(-r));
+	if (tree->published)
+		tree_abort(tree, "unlinkat", r);
+}
+
+/* A directory was made, and not found again: if it is still there, nothing is in it. */
+static void remove_unknown(struct tree_job *tree, struct worker *worker)
+{
+	int r = cred_adopt(&worker->cred, tree->job.cred);
+
+	if (r == 0 && unlinkat(tree->dst_parent_fd, tree->staging, AT_REMOVEDIR) < 0 &&
+	    errno != ENOENT)
+		r = negative_errno();
+	if (r < 0)
+		tell_left(tree, r);
+}
+
 /*
  * Removes what was staged, in pieces, so that a large tree does not keep a worker from the others.
  */
@@ -404,14 +428,8 @@ static void remove_task(struct task *task, struct worker *worker)
 		tree_push(tree, &tree->end_task, worker);
 		return;
 	}
-	if (r < 0) {
-		log_error(tree->job.engine->options.log,
-			  "%s could not be removed, it stays as %s: %s",
-			  tree->published ? "what the copy has replaced" : "an incomplete copy",
-			  tree->staging, strerror(-r));
-		if (tree->published)
-			tree_abort(tree, "unlinkat", r);
-	}
+	if (r < 0)
+		tell_left(tree, r);
 	end(tree, worker);
 }
 
@@ -430,12 +448,14 @@ void tree_walked(struct tree_job *tree, struct worker *worker)
 		publish(tree);
 	if (!tree->published)
 		tree_error_set_cancelled(tree); /* unless something else came first */
+	if (!tree->published && tree->staged && tree->staging_ino == 0)
+		remove_unknown(tree, worker);
 	if (tree->published && tree->replacing)
 		start_removing(tree, tree->old_dev, tree->old_ino, worker);
-	else if (tree->published || !tree->staged)
-		end(tree, worker);
-	else
+	else if (!tree->published && tree->staging_ino != 0 && !tree->merging)
 		start_removing(tree, tree->staging_dev, tree->staging_ino, worker);
+	else
+		end(tree, worker);
 }
 
 static void tree_free(struct job *job)

@@ -22,6 +22,7 @@
 #include "tree_file.h"
 #include "tree_group.h"
 #include "tree_link.h"
+#include "tree_made.h"
 #include "worker.h"
 
 #define BATCH_BYTES 8192 /* of names in a batch; at least one of NAME_MAX fits */
@@ -91,22 +92,6 @@ int tree_batch_add(struct tree_dir *dir, struct tree_batch **batch, const char *
 	(*batch)->n_names++;
 	tree_dir_add_pending(dir, 1);
 	return 0;
-}
-
-static int copy_symlink(const struct metadata_at *at, const char **ret_call)
-{
-	char target[PATH_MAX + 1];
-	ssize_t n;
-
-	*ret_call = "readlinkat";
-	n = readlinkat(at->src_dir, at->src_name, target, sizeof(target));
-	if (n < 0)
-		return negative_errno();
-	if ((size_t)n == sizeof(target))
-		return -ENAMETOOLONG;
-	target[n] = '\0';
-	*ret_call = "symlinkat";
-	return symlinkat(target, at->dst_dir, at->dst_name) < 0 ? negative_errno() : 0;
 }
 
 /* Where a worker is in its batch. */
@@ -261,37 +246,67 @@ static int add_child(struct step *step)
 	return 0;
 }
 
+static int make_symlink(struct step *step, const char *name)
+{
+	char target[PATH_MAX + 1];
+	ssize_t n;
+
+	step->call = "readlinkat";
+	n = readlinkat(step->src_dir, step->name, target, sizeof(target));
+	if (n < 0)
+		return negative_errno();
+	if ((size_t)n == sizeof(target))
+		return -ENAMETOOLONG;
+	target[n] = '\0';
+	step->call = "symlinkat";
+	return symlinkat(target, step->dst_dir, name) < 0 ? negative_errno() : 0;
+}
+
+static int make_node(struct step *step, const struct stat *st, const char *name)
+{
+	mode_t mode = (st->st_mode & S_IFMT) | 0600;
+
+	step->call = "mknodat";
+	return mknodat(step->dst_dir, name, mode, st->st_rdev) < 0 ? negative_errno() : 0;
+}
+
+/* What was made, which must be what is there. */
+static int copy_metadata(struct step *step, const struct stat *st, const char *name)
+{
+	_cleanup_close_ int fd = -1;
+	struct metadata source = metadata_from_stat(st);
+	struct metadata_made made = tree_dir_made(step->batch->dir);
+	int r = 0;
+
+	step->call = "openat";
+	fd = tree_made_open(step->dst_dir, name, st->st_mode, st->st_rdev);
+	if (fd < 0)
+		return fd;
+	made.mode = (mode_t)-1;
+	step->call = "removexattr";
+	if (step->batch->dir->existed && !S_ISLNK(st->st_mode))
+		r = metadata_drop_acl_path(fd);
+	if (r == 0)
+		r = metadata_copy_at(
+			&(struct metadata_at){
+				.src_dir = step->src_dir,
+				.src_name = step->name,
+				.dst_fd = fd,
+			},
+			&source, &made, &step->call);
+	return r;
+}
+
 /* Under @name, which is that of the source or a hidden one. */
 static int make_other(struct step *step, const struct stat *st, const char *name)
 {
-	const struct metadata_at at = {
-		.src_dir = step->src_dir,
-		.dst_dir = step->dst_dir,
-		.src_name = step->name,
-		.dst_name = name,
-	};
-	struct metadata source = metadata_from_stat(st);
-	struct metadata_made made = tree_dir_made(step->batch->dir);
-	int r;
+	int r = S_ISLNK(st->st_mode) ? make_symlink(step, name) : make_node(step, st, name);
 
-	if (S_ISLNK(st->st_mode)) {
-		r = copy_symlink(&at, &step->call);
-	} else {
-		step->call = "mknodat";
-		r = mknodat(at.dst_dir, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0 ?
-			    negative_errno() :
-			    0;
-	}
 	if (r < 0)
 		return r;
-	made.mode = (mode_t)-1;
-	step->call = "lremovexattr";
-	if (step->batch->dir->existed && !S_ISLNK(st->st_mode))
-		r = metadata_drop_acl_at(at.dst_dir, name);
-	if (r == 0)
-		r = metadata_copy_at(&at, &source, &made, &step->call);
+	r = copy_metadata(step, st, name);
 	if (r < 0)
-		(void)unlinkat(at.dst_dir, name, 0); /* what is not whole is not there */
+		(void)unlinkat(step->dst_dir, name, 0); /* what is not whole is not there */
 	return r;
 }
 

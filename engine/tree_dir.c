@@ -15,6 +15,7 @@
 #include "inode_flags.h"
 #include "tree.h"
 #include "tree_batch.h"
+#include "tree_made.h"
 #include "worker.h"
 
 static void list_task(struct task *task, struct worker *worker);
@@ -460,6 +461,26 @@ static int make_private(const struct tree_dir *dir, int dst_fd)
 	return 0;
 }
 
+/*
+ * Others may write to the directory that it was made in: it has to be what was made, and is to be
+ * closed to them. What they may have done until then shows when it is closed.
+ */
+static int claim(const struct tree_dir *dir, int dst_fd, const char **ret_call)
+{
+	int r;
+
+	*ret_call = "mkdirat";
+	r = tree_made_check_dir(dst_fd);
+	if (r < 0)
+		return r;
+	*ret_call = "fchmod";
+	r = make_private(dir, dst_fd);
+	if (r < 0)
+		return r;
+	*ret_call = "mkdirat";
+	return tree_made_check_dir(dst_fd);
+}
+
 /* 1: it was there. */
 static int mkdir_step(const struct tree_dir *dir, int dst_at)
 {
@@ -579,14 +600,13 @@ static int make(struct tree_dir *dir, const char **ret_call)
 		tree_dir_release(parent);
 	if (r < 0)
 		return r;
-	r = identify(dir, dst_fd, ret_call);
-	if (r < 0)
-		return r;
-	*ret_call = "fchmod";
-	if (dir->existed)
+	r = !dir->existed && (!parent || parent->existed) ? claim(dir, dst_fd, ret_call) : 0;
+	if (r == 0)
+		r = identify(dir, dst_fd, ret_call);
+	if (r == 0 && dir->existed) {
+		*ret_call = "fchmod";
 		r = open_up(dir, dst_fd);
-	else
-		r = !parent || parent->existed ? make_private(dir, dst_fd) : 0;
+	}
 	if (r < 0)
 		return r;
 	set_open(dir, TAKE_FD(src_fd), TAKE_FD(dst_fd));

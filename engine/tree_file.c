@@ -48,10 +48,13 @@ int tree_file_open(struct tree_file *file, int src_dir)
 	return fcntl(file->src_fd, F_SETFL, 0) < 0 ? negative_errno() : 0;
 }
 
-/* setxattr(2) of user.* asks for write permission, whatever the descriptor may. */
+/*
+ * setxattr(2) of user.* asks for write permission, whatever the descriptor may. What has a name in a
+ * directory of others gets a group and an ACL from there, whom it is closed to until it has its own.
+ */
 static mode_t created_mode(const struct tree_file *file)
 {
-	return (file->st.st_mode & 0777) | S_IWUSR;
+	return (file->st.st_mode & (file->inherits ? 0700 : 0777)) | S_IWUSR;
 }
 
 int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir, const char *name)

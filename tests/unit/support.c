@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "arsync/base.h"
+#include "staging.h"
 
 #define BUFFER_SIZE (256 * 1024)
 
@@ -40,6 +41,15 @@ void test_sleep_ms(unsigned ms)
 	struct timespec time = { ms / 1000, (long)(ms % 1000) * 1000000 };
 
 	(void)nanosleep(&time, NULL); /* a shorter sleep does no harm */
+}
+
+void test_remover_init(struct staging_remover *remover, int parent_fd, const char *name)
+{
+	struct stat st;
+
+	staging_remover_init(remover, parent_fd, name);
+	if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		staging_remover_expect(remover, st.st_dev, st.st_ino);
 }
 
 int test_dir_make(struct test_dir *dir)

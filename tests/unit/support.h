@@ -34,6 +34,10 @@ bool test_sem_wait(sem_t *semaphore);
 
 void test_sleep_ms(unsigned ms);
 
+struct staging_remover;
+/** Prepares to remove what has that name now. */
+void test_remover_init(struct staging_remover *remover, int parent_fd, const char *name);
+
 /* A temporary directory below $TMPDIR or /var/tmp, and the files that a test has open. */
 struct test_dir {
 	char path[256];

@@ -70,6 +70,7 @@ static void test_staging_remove_directory_moved_away(void **state)
 	make_file(f, "staged/inner/b");
 	make_dir(f, "others");
 	make_file(f, "others/precious");
+	test_remover_init(&f->remover, f->dir.fd, "staged");
 	assert_int_equal(staging_remove_some(&f->remover, 2), 1); /* it is in inner now */
 	assert_int_equal(renameat(f->dir.fd, "staged/inner", f->dir.fd, "others/inner"), 0);
 	do
@@ -106,6 +107,7 @@ static void test_staging_remove_closed_directories(void **state)
 	make_dir(f, "outside");
 	make_file(f, "outside/precious");
 	assert_int_equal(fchmodat(f->dir.fd, "staged/closed", 0, 0), 0);
+	test_remover_init(&f->remover, f->dir.fd, "staged");
 	assert_int_equal(staging_remove_some(&f->remover, 100), 0);
 	assert_false(exists(f, "staged"));
 	assert_true(exists(f, "outside/precious"));

@@ -62,7 +62,7 @@ static int remove_all(struct fixture *f, const char *name, unsigned budget)
 	};
 	int r = 1, calls;
 
-	staging_remover_init(&f->remover, root_of(f), name);
+	test_remover_init(&f->remover, root_of(f), name);
 	for (calls = 0; r == 1 && calls < CALLS_MAX; calls++)
 		r = staging_remove_some(&f->remover, budget);
 	staging_remover_destroy(&f->remover);
@@ -102,7 +102,7 @@ static void test_staging_remove_budget(void **state)
 		(void)snprintf(path, sizeof(path), "staged/%u", i);
 		make_file(f, path, 0);
 	}
-	staging_remover_init(&f->remover, root_of(f), "staged");
+	test_remover_init(&f->remover, root_of(f), "staged");
 	for (int calls = 1; calls <= 3; calls++) {
 		assert_int_equal(staging_remove_some(&f->remover, 10), 1);
 		left = count_names(f, "staged", &staged);

@@ -38,6 +38,8 @@ void reset_faults(void)
 	set_fault(&faults.fsync_error, 0);
 	__atomic_store_n(&faults.syncs, 0, __ATOMIC_RELAXED);
 	faults.create_name = faults.listed_name = NULL; /* no job is running */
+	faults.made = NULL;
+	faults.created = NULL;
 	faults.create_fails = faults.source_grows = faults.copy_breaks = 0;
 }
 
@@ -47,6 +49,10 @@ int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int 
 int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
 int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __real_mkdirat(int dir_fd, const char *name, mode_t mode);
+int __wrap_mkdirat(int dir_fd, const char *name, mode_t mode);
+int __real_mknodat(int dir_fd, const char *name, mode_t mode, dev_t dev);
+int __wrap_mknodat(int dir_fd, const char *name, mode_t mode, dev_t dev);
 int __real_syncfs(int fd);
 int __wrap_syncfs(int fd);
 int __real_fsync(int fd);
@@ -87,6 +93,24 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
 	return -1;
 }
 
+int __wrap_mkdirat(int dir_fd, const char *name, mode_t mode)
+{
+	int r = __real_mkdirat(dir_fd, name, mode);
+
+	if (r == 0 && faults.made)
+		faults.made(dir_fd, name);
+	return r;
+}
+
+int __wrap_mknodat(int dir_fd, const char *name, mode_t mode, dev_t dev)
+{
+	int r = __real_mknodat(dir_fd, name, mode, dev);
+
+	if (r == 0 && faults.made)
+		faults.made(dir_fd, name);
+	return r;
+}
+
 int __wrap_syncfs(int fd)
 {
 	__atomic_add_fetch(&faults.syncs, 1, __ATOMIC_RELAXED);
@@ -112,6 +136,8 @@ int __real_tree_file_settle(struct tree_file *file, const struct metadata_made *
 int __wrap_tree_file_settle(struct tree_file *file, const struct metadata_made *owner);
 void __real_file_copy_destroy(struct file_copy *copy);
 void __wrap_file_copy_destroy(struct file_copy *copy);
+int __real_metadata_drop_acls(int fd);
+int __wrap_metadata_drop_acls(int fd);
 int __real_getdents_read(struct getdents *list, int dir_fd);
 int __wrap_getdents_read(struct getdents *list, int dir_fd);
 
@@ -189,6 +215,13 @@ void __wrap_file_copy_destroy(struct file_copy *copy)
 	grow(copy->spec.src_fd);
 	break_copy(copy->spec.src_fd, copy->spec.dst_fd);
 	__real_file_copy_destroy(copy);
+}
+
+int __wrap_metadata_drop_acls(int fd)
+{
+	if (faults.created)
+		faults.created(fd);
+	return __real_metadata_drop_acls(fd);
 }
 
 int __wrap_getdents_read(struct getdents *list, int dir_fd)

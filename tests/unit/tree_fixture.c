@@ -88,7 +88,7 @@ static void remove_deep(struct fixture *f, const char *name)
 
 	if (!f->deep)
 		return;
-	staging_remover_init(&remover, f->h->dir.fd, name);
+	test_remover_init(&remover, f->h->dir.fd, name);
 	remover.unlock = true;
 	while (staging_remove_some(&remover, 1000) == 1)
 		; /* what it leaves, the harness says */

@@ -47,6 +47,9 @@ extern struct tree_faults {
 	unsigned create_fails; /* so many times, with EIO */
 	unsigned copy_breaks;  /* so many times, when it is complete */
 	unsigned source_grows; /* so many times, when it has been opened, or started again */
+	/* When mkdirat() or mknodat() has made something; before inherited ACLs are dropped. */
+	void (*made)(int dir_fd, const char *name);
+	void (*created)(int fd);
 	/* When this name has been listed. */
 	const char *listed_name;
 	void (*listed)(int dir_fd, const char *name); /* once */
