@@ -13,6 +13,7 @@
 #include "arsync/base.h"
 #include "engine_private.h"
 #include "inode_flags.h"
+#include "leftover_private.h"
 #include "tree_count.h"
 #include "tree_dir.h"
 #include "tree_file.h"
@@ -166,6 +167,36 @@ static int choose_staging(struct tree_job *tree)
 	return 0;
 }
 
+/* So that it is found after a crash. Before anything is made. */
+static void note_staging(struct tree_job *tree, const struct stat *source, struct worker *worker)
+{
+	struct note_place place = {
+		.cred = tree->job.cred,
+		.source_uid = source->st_uid,
+		.durable = tree->options.fsync == ENGINE_FSYNC_TREE,
+		.below = tree->below,
+		.name = tree->staging,
+	};
+
+	if (!tree->leftovers || tree->merging)
+		return;
+	/* Without, the note is no worse, only kept longer than it need be. */
+	(void)inode_identity_of(tree->dst_parent_fd, &place.parent);
+	worker_be_daemon(worker);
+	leftovers_note(tree->leftovers, &place, &tree->note);
+	worker_be_again(worker);
+}
+
+void tree_note_add(struct tree_job *tree, int fd, bool replaced)
+{
+	int r = note_add(&tree->note, fd, replaced);
+
+	if (r < 0)
+		log_warn(tree->job.engine->options.log,
+			 "the note of %s is not complete, a crash may leave it: %s", tree->staging,
+			 strerror(-r));
+}
+
 static int begin(struct tree_job *tree, struct worker *worker)
 {
 	struct tree_dir *root;
@@ -190,6 +221,7 @@ static int begin(struct tree_job *tree, struct worker *worker)
 		tree_abort(tree, call, r);
 		return r;
 	}
+	note_staging(tree, &source, worker);
 	tree->root_dev = source.st_dev;
 	if (S_ISREG(source.st_mode)) {
 		tree_file_copy_root(tree, worker);
@@ -212,6 +244,15 @@ static void tree_run(struct job *job, struct worker *worker)
 		tree_walked(tree, worker);
 }
 
+static void end_note(struct tree_job *tree, struct worker *worker)
+{
+	if (tree->note.fd < 0)
+		return;
+	worker_be_daemon(worker);
+	leftovers_note_end(tree->leftovers, &tree->note, !tree->left);
+	worker_be_again(worker);
+}
+
 static void end(struct tree_job *tree, struct worker *worker)
 {
 	const struct job_failure *first = tree->n_failures_kept > 0 ? &tree->failures[0] : NULL;
@@ -230,6 +271,7 @@ static void end(struct tree_job *tree, struct worker *worker)
 
 	for (int way = 0; way < COPY_WAY_COUNT; way++)
 		result.bytes_by_way[way] = tree->bytes_by_way[way];
+	end_note(tree, worker);
 	job_end(&tree->job, &result, worker);
 }
 
@@ -305,10 +347,29 @@ static int exchange_in_steps(struct tree_job *tree)
 	return r;
 }
 
+/* After the exchange a crash would leave this under the staging name. */
+static int note_replaced(struct tree_job *tree)
+{
+	_cleanup_close_ int fd =
+		openat(tree->dst_parent_fd, tree->dst_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : negative_errno();
+	if (fstat(fd, &st) < 0)
+		return negative_errno();
+	if (st.st_dev == tree->old_dev && st.st_ino == tree->old_ino)
+		tree_note_add(tree, fd, true);
+	return 0;
+}
+
 /* DEST and the copy change places; DEST must be what it was in the beginning. */
 static int exchange(struct tree_job *tree)
 {
-	int r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
+	int r = note_replaced(tree);
+
+	if (r == 0)
+		r = staging_exchange(tree->dst_parent_fd, tree->staging, tree->dst_name);
 	if (r == -ENOENT) { /* DEST has been removed meanwhile */
 		tree->replacing = false;
 		return staging_publish(tree->dst_parent_fd, tree->staging, tree->dst_name);
@@ -395,6 +456,7 @@ static void publish(struct tree_job *tree)
 
 static void tell_left(struct tree_job *tree, int r)
 {
+	tree->left = true;
 	log_error(tree->job.engine->options.log, "%s could not be removed, it stays as %s: %s",
 		  tree->published ? "what the copy has replaced" : "an incomplete copy",
 		  tree->staging, strerror(-r));
@@ -469,6 +531,7 @@ static void tree_free(struct job *job)
 	close_keep_errno(tree->src_fd);
 	close_keep_errno(tree->dst_parent_fd);
 	tree_error_destroy(tree);
+	free(tree->below);
 	free(tree);
 }
 
@@ -507,6 +570,10 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 	if (tree->src_fd < 0 || tree->dst_parent_fd < 0)
 		return negative_errno();
 	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
+	tree->leftovers = spec->leftovers;
+	tree->below = strdup(spec->dst_parent_below ? spec->dst_parent_below : "");
+	if (!tree->below)
+		return -ENOMEM;
 	tree->forbidden_dev = spec->forbidden_dev;
 	tree->changed = spec->changed;
 	tree->userdata = spec->userdata;
@@ -550,7 +617,7 @@ int engine_copy_tree(struct engine *engine, const struct tree_spec *spec, struct
 		free(tree);
 		return r;
 	}
-	tree->src_fd = tree->dst_parent_fd = -1;
+	tree->src_fd = tree->dst_parent_fd = tree->note.fd = -1;
 	pthread_mutex_init(&tree->lock, NULL); /* never fails with default attributes */
 	TAILQ_INIT(&tree->idle_dirs);
 	staging_remover_init(&tree->remover, -1, NULL);

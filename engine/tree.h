@@ -35,6 +35,7 @@
 #include "arsync/engine.h"
 #include "job.h"
 #include "metadata.h"
+#include "note.h"
 #include "staging.h"
 #include "tree_error.h"
 
@@ -74,8 +75,12 @@ struct tree_job {
 	struct metadata_made made; /* who owns what this job creates */
 	dev_t staging_dev;	   /* the root of the copy, so that the walk does not enter it */
 	ino_t staging_ino;
-	bool staged;	/* something may exist under the staging name */
-	bool published; /* it has its own name now */
+	bool staged;		     /* something may exist under the staging name */
+	bool published;		     /* it has its own name now */
+	bool left;		     /* what was to be removed is still there */
+	struct leftovers *leftovers; /* or NULL */
+	char *below;		     /* where dst_parent_fd is, for the note */
+	struct note note;	     /* of the staging name */
 
 	struct task end_task;
 	struct staging_remover remover;
@@ -111,6 +116,12 @@ void tree_skipped(struct tree_job *tree, const struct stat *st);
 
 /** Queues a task on top of the job's stack. */
 void tree_push(struct tree_job *tree, struct task *task, struct worker *worker);
+
+/**
+ * Notes what grows under the staging name, as soon as it is there; @replaced: what it will change
+ * places with. Is best effort.
+ */
+void tree_note_add(struct tree_job *tree, int fd, bool replaced);
 
 /** The whole tree is copied, or what could be before it had to stop. */
 void tree_walked(struct tree_job *tree, struct worker *worker);

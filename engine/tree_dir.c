@@ -555,6 +555,7 @@ static int identify(struct tree_dir *dir, int dst_fd, const char **ret_call)
 	if (!dir->parent) {
 		tree->staging_dev = dst.st_dev;
 		tree->staging_ino = dst.st_ino;
+		tree_note_add(tree, dst_fd, false);
 	}
 	*ret_call = "mkdirat";
 	if (dir->metadata.dev == tree->staging_dev && dir->metadata.ino == tree->staging_ino)

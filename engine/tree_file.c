@@ -368,6 +368,7 @@ void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 	if (r == 0) {
 		tree->staging_dev = made.st_dev;
 		tree->staging_ino = made.st_ino;
+		tree_note_add(tree, file.dst_fd, false);
 		__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file.st.st_size,
 				   __ATOMIC_RELAXED);
 		__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);

@@ -255,6 +255,8 @@ static int take_argument(void *data, const char *argument, int key, struct fuse_
 		return 0;
 	if (listed(passed, ARRAY_SIZE(passed), argument)) {
 		options->has_fsname |= strncmp(argument, "fsname=", 7) == 0;
+		if (strcmp(argument, "ro") == 0 || strcmp(argument, "rw") == 0)
+			options->read_only = argument[1] == 'o';
 		return 1;
 	}
 	(void)fail(options, "unknown option %s (arsyncfs --help lists them)", argument);

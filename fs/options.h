@@ -43,10 +43,11 @@ struct options {
 	unsigned trigger_wait; /* seconds; 0: no limit */
 	enum log_level log_level;
 	bool foreground;
-	char *backing;		       /* as given */
-	char *mountpoint;	       /* as given */
-	struct fuse_args fuse;	       /* what libfuse and the kernel are to see; without fsname */
-	bool has_fsname;	       /* the user chose one */
+	char *backing;	       /* as given */
+	char *mountpoint;      /* as given */
+	struct fuse_args fuse; /* what libfuse and the kernel are to see; without fsname */
+	bool has_fsname;       /* the user chose one */
+	bool read_only;
 	char error[OPTIONS_ERROR_MAX]; /* one sentence, after a failure */
 };
 

@@ -19,6 +19,7 @@ void place_destroy(struct place *place)
 {
 	close_keep_errno(place->parent_fd);
 	free(place->name);
+	free(place->directory);
 	free(place->shown);
 }
 
@@ -86,19 +87,22 @@ static int join(const char *directory, const char *name, char **ret)
 	return 0;
 }
 
-/* Takes ownership of @parent_fd, on success only. */
-static int fill(struct place *ret, int parent_fd, const char *directory, const char *name)
+/* Takes ownership of @parent_fd, on success only. @directory: as it is to be shown. */
+static int fill(struct session *session, struct place *ret, int parent_fd, const char *directory,
+		const char *name)
 {
-	struct place place = { .parent_fd = parent_fd };
-	int r = join(directory, name, &place.shown);
+	struct place place = { .parent_fd = -1, .name = strdup(name) };
+	int r = place.name ? join(directory, name, &place.shown) : -ENOMEM;
 
-	if (r < 0)
-		return r;
-	place.name = strdup(name);
-	if (!place.name) {
-		free(place.shown);
-		return -ENOMEM;
+	if (r == 0) {
+		r = place_path_of(session, parent_fd, &place.directory);
+		r = r == -ENOMEM ? r : 0;
 	}
+	if (r < 0) {
+		place_destroy(&place);
+		return r;
+	}
+	place.parent_fd = parent_fd;
 	*ret = place;
 	return 0;
 }
@@ -118,7 +122,7 @@ int place_find(struct session *session, struct cred *cred, const char *below, co
 		return fd;
 	r = may_exist ? 0 : check_free(fd, name);
 	if (r == 0)
-		r = fill(ret, fd, below, name);
+		r = fill(session, ret, fd, below, name);
 	if (r == 0)
 		(void)TAKE_FD(fd);
 	return r;
@@ -143,7 +147,7 @@ int place_find_in(struct session *session, struct cred *cred, int directory_fd, 
 		return negative_errno();
 	r = may_exist ? 0 : check_free(fd, name);
 	if (r == 0)
-		r = fill(ret, fd, directory, name);
+		r = fill(session, ret, fd, directory, name);
 	if (r == 0)
 		(void)TAKE_FD(fd);
 	return r;

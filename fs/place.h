@@ -12,9 +12,10 @@
 
 /* Where a copy is to go. */
 struct place {
-	int parent_fd; /* O_PATH; -1: none */
-	char *name;    /* one component */
-	char *shown;   /* the path as users see it, relative to the mount's root */
+	int parent_fd;	 /* O_PATH; -1: none */
+	char *name;	 /* one component */
+	char *directory; /* where parent_fd really is, relative to the root; NULL: not known */
+	char *shown;	 /* that of the copy */
 };
 
 void place_destroy(struct place *place);

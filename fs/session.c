@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 
 #include "arsync/base.h"
+#include "arsync/leftover.h"
 #include "caller.h"
 #include "cpu_latency.h"
 #include "jobs.h"
@@ -85,6 +86,15 @@ static int open_backing(struct session *session)
 	int r;
 
 	r = backing_open(&session->backing, path, session->log);
+	if (r == 0) {
+		session->backing_path = realpath(path, NULL);
+		if (!session->backing_path) /* only for notes about copies */
+			session->backing_path = strdup("");
+		if (!session->backing_path) {
+			backing_close(&session->backing);
+			r = -ENOMEM;
+		}
+	}
 	if (r == -ENOTCONN)
 		log_error(session->log,
 			  "%s is a mount whose daemon is gone: unmount it with fusermount3 -u %s",
@@ -92,6 +102,26 @@ static int open_backing(struct session *session)
 	else if (r < 0)
 		log_error(session->log, "backing directory %s: %s", path, strerror(-r));
 	return r;
+}
+
+/*
+ * Where copies are noted, so that what a crash leaves is removed at the next mount. Before anything
+ * is mounted: BACKING may be covered then, and the state directory, too.
+ */
+static void open_leftovers(struct session *session)
+{
+	struct leftovers_spec spec = {
+		.root_fd = session->backing.root_fd,
+		.root_path = session->backing_path,
+		.log = session->log,
+	};
+	int r = leftovers_open(&spec, &session->leftovers);
+
+	if (r < 0)
+		log_warn(session->log,
+			 "no state directory can be used, what copies leave when they crash is not "
+			 "removed: %s",
+			 strerror(-r));
 }
 
 static int open_engine(struct session *session)
@@ -199,6 +229,7 @@ static int open_all(struct session *session)
 	r = open_engine(session);
 	if (r < 0)
 		return r;
+	open_leftovers(session);
 	r = jobs_new(jobs_max(), &session->jobs);
 	if (r < 0)
 		return r;
@@ -312,6 +343,19 @@ static int loop(struct session *session)
 	return MIN(r, 0);
 }
 
+/* In the background. Nobody who mounts for reading only expects that something is removed. */
+static void remove_leftovers(struct session *session)
+{
+	int r;
+
+	if (!session->leftovers || session->options->read_only)
+		return;
+	r = leftovers_remove(session->leftovers);
+	if (r < 0)
+		log_warn(session->log, "what crashed copies have left is not removed: %s",
+			 strerror(-r));
+}
+
 static int serve(struct session *session)
 {
 	int r;
@@ -324,6 +368,7 @@ static int serve(struct session *session)
 		return r;
 	log_info(session->log, "%s is mounted on %s", session->options->backing,
 		 session->mountpoint);
+	remove_leftovers(session);
 	r = open_transport(session);
 	if (r == 0)
 		r = loop(session);
@@ -387,7 +432,8 @@ int session_run(const struct options *options, struct logsink *sink)
 		r = mount_and_serve(session);
 
 	engine_free(session->engine);
-	ring_free(session->ring); /* the engine's threads have answered through it */
+	leftovers_free(session->leftovers); /* its jobs have ended */
+	ring_free(session->ring);	    /* the engine's threads have answered through it */
 	jobs_free(session->jobs);
 	inode_table_free(session->inodes);
 	if (session->fuse) {
@@ -395,6 +441,7 @@ int session_run(const struct options *options, struct logsink *sink)
 		fuse_session_destroy(session->fuse);
 	}
 	free(session->mountpoint);
+	free(session->backing_path);
 	caller_destroy(session);
 out_backing:
 	backing_close(&session->backing);

@@ -49,6 +49,8 @@ struct session {
 	struct backing backing;
 	struct inode_table *inodes;
 	struct engine *engine;
+	char *backing_path;	     /* absolute; "": not known */
+	struct leftovers *leftovers; /* NULL: crashes are not remembered */
 	struct jobs *jobs;
 	struct waiting *waiting;
 	struct notifier *notifier;

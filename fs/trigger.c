@@ -404,6 +404,8 @@ static int add_job(struct reading *reading, struct trigger *trigger)
 		.forbidden_dev = session->backing.own_dev,
 		.options = &reading->order.options,
 		.changed = changed,
+		.leftovers = reading->place.directory ? session->leftovers : NULL,
+		.dst_parent_below = reading->place.directory,
 		.done = tree_done,
 		.userdata = trigger,
 	};

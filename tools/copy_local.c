@@ -8,13 +8,17 @@
 #include <sys/eventfd.h>
 
 #include "arsync/base.h"
+#include "arsync/leftover.h"
 #include "copy.h"
 #include "text.h"
+
+#define REMOVAL_WAIT_MS 2000 /* what is left of an earlier copy then is for the next one */
 
 struct local {
 	struct copy_running running;
 	const struct copy_task *task;
 	struct job *job;
+	struct leftovers *leftovers; /* of the directory; NULL: no state directory can be used */
 	uint64_t started_ms;
 	/* Written by the job's end, before it writes to the eventfd. */
 	struct job_result result; /* without what is valid during job_done() only */
@@ -24,6 +28,7 @@ static void local_free(struct local *local)
 {
 	close_keep_errno(local->running.event_fd);
 	job_unref(local->job);
+	leftovers_free(local->leftovers);
 	free(local);
 }
 
@@ -38,6 +43,19 @@ static void job_done(struct job *job, const struct job_result *result, void *use
 	local->result.failed_path = local->result.failed_call = NULL;
 	/* Cannot fail: the counter is 0. */
 	(void)RETRY_EINTR(write(local->running.event_fd, &one, sizeof(one)));
+}
+
+/*
+ * What an earlier copy into this directory has left is removed meanwhile. Who has no state directory
+ * copies without.
+ */
+static void open_leftovers(struct local *local, int parent_fd)
+{
+	_cleanup_free_ char *path = realpath(local->task->directory, NULL);
+	struct leftovers_spec spec = { .root_fd = parent_fd, .root_path = path ? path : "" };
+
+	if (leftovers_open(&spec, &local->leftovers) == 0)
+		(void)leftovers_remove(local->leftovers); /* else the next one does */
 }
 
 static int start(const struct copy_task *task, void *context, struct copy_running **ret)
@@ -60,11 +78,13 @@ static int start(const struct copy_task *task, void *context, struct copy_runnin
 	local->task = task;
 	local->started_ms = progress_now_ms();
 	local->running.event_fd = eventfd(0, EFD_CLOEXEC);
+	open_leftovers(local, parent_fd);
 	spec = (struct tree_spec){
 		.src_fd = src_fd,
 		.dst_parent_fd = parent_fd,
 		.dst_name = task->name,
 		.options = task->options,
+		.leftovers = local->leftovers,
 		.done = job_done,
 		.userdata = local,
 	};
@@ -180,6 +200,8 @@ static void end(struct copy_running *running, struct copy_outcome *ret)
 	struct local *local = CONTAINER_OF(running, struct local, running);
 
 	*ret = (struct copy_outcome){ .error = local->result.error, .job = to_json(local) };
+	if (local->leftovers)
+		(void)leftovers_wait(local->leftovers, REMOVAL_WAIT_MS);
 	local_free(local);
 }
 

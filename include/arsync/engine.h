@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #include "arsync/cred.h"
+#include "arsync/leftover.h"
 #include "arsync/log.h"
 
 struct engine;
@@ -272,6 +273,12 @@ struct tree_spec {
 	dev_t forbidden_dev;
 	const struct tree_options *options; /* copied; NULL: the defaults */
 	tree_changed_fn changed;	    /* NULL: nobody wants to know */
+	/*
+	 * Where a crash is remembered: borrowed until done() runs; NULL: nowhere. Then also where
+	 * dst_parent_fd is, relative to the root of @leftovers; copied.
+	 */
+	struct leftovers *leftovers;
+	const char *dst_parent_below;
 	job_done_fn done;
 	void *userdata;
 };

@@ -10,6 +10,7 @@
 #   FSTYPE    ext4, xfs, btrfs or tmpfs
 #   IO        uring, sync, or empty for arsyncfs's own choice
 #   RUN_DIR   a private directory (not on the tested file system) that is removed afterwards
+#   STATE_DIRECTORY    where arsyncfs notes its copies
 #   ARSYNCFS, ARSYNC   the programs
 #
 #   TEST_LIB  this file
