@@ -226,8 +226,8 @@ static bool is_staging_name(const char *name)
 	size_t prefix = strlen(STAGING_PREFIX);
 
 	return strncmp(name, STAGING_PREFIX, prefix) == 0 &&
-	       strlen(name) == STAGING_NAME_SIZE - 1 &&
-	       strspn(name + prefix, "0123456789abcdef") == STAGING_NAME_SIZE - 1 - prefix;
+	       strlen(name + prefix) == STAGING_DIGITS &&
+	       strspn(name + prefix, "0123456789abcdef") == STAGING_DIGITS;
 }
 
 int leftover_remove(struct leftovers *leftovers, struct cred_thread *thread,

@@ -11,7 +11,8 @@
 
 #define STAGING_PREFIX ".arsync-"
 #define STAGING_PREFIX_ASIDE ".replaced-"
-#define STAGING_NAME_SIZE (sizeof(STAGING_PREFIX_ASIDE) + 16) /* of a hidden name, with its end */
+#define STAGING_DIGITS 16 /* hexadecimal, after the prefix */
+#define STAGING_NAME_SIZE (sizeof(STAGING_PREFIX_ASIDE) + STAGING_DIGITS) /* room for either name */
 
 /**
  * Writes a hidden name that nobody else has. @name has room for STAGING_NAME_SIZE bytes.
