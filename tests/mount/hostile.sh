@@ -46,7 +46,8 @@ chown -R 0:0 h/precious
 echo precious >h/precious/of/root/file
 chmod 0750 h/precious
 precious=$(stat -c %i h/precious)
-trap_inode=$(stat -c %i h/trap)
+# Open, so that it can be looked at wherever it is, and nothing else gets its number.
+exec {trap_fd}<h/trap
 
 # state_of DIRECTORY...: everything but access times
 state_of() { find "$@" \( -path home -o -path shared \) -o -printf '%p %y %m %U:%G %s %T@ %l\n' | sort; }
@@ -94,7 +95,11 @@ attack destination
 made=0
 for ((n = 0; ; n++)); do
 	attacking || break
-	rm -rf "h/root.$((n - 3))" # for the room
+	# Nothing is removed by name here: it could be anything by then.
+	(($(df --output=avail -k h | tail -n 1) > 200000)) || {
+		sleep 0.2
+		continue
+	}
 	copy classified "h/root.$n" && made=$((made + 1))
 	as_user setfattr -n user.arsync.copy -v "h/user.$n" "$MNT/home/private" 2>>"$RUN_DIR/copy.err" &&
 		made=$((made + 1))
@@ -110,7 +115,9 @@ check_equal "destination: what root has there is as before" "$precious_before" "
 check_equal "destination: copies are their makers' and closed" "" \
 	"$(find h -maxdepth 1 \( -name 'root.*' -o -name 'user.*' \) ! -perm 0700)"
 check_equal "destination: the trap is the attacker's, and nothing is in it" "777 4323 " \
-	"$(find h -maxdepth 1 -inum "$trap_inode" -printf '%m %U ' -exec find {} -mindepth 1 \;)"
+	"$(find -L "/proc/$$/fd/$trap_fd" -maxdepth 0 -printf '%m %U '
+		find "/proc/$$/fd/$trap_fd/" -mindepth 1)"
+exec {trap_fd}<&-
 
 # --- Jobs -----------------------------------------------------------------------------------------------
 
