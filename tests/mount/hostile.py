@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""hostile.py source|destination|jobs HOME MNT SECONDS: a user who wants what is not theirs.
+"""hostile.py source|destination|merge|jobs HOME MNT SECONDS: a user who wants what is not theirs.
 
 Runs as that user, on the backing directory HOME, which is theirs, while others copy from and to it.
 What is found that should not be seen is written to HOME/loot. Prints how often something was tried.
@@ -8,6 +8,7 @@ What is found that should not be seen is written to HOME/loot. Prints how often 
 source       directories and files of HOME/src change places with symbolic links, again and again
 destination  whatever copies are staged in HOME is exchanged with HOME/precious (somebody else's), with a
              directory open to all, with a symbolic link, or renamed; everything in it is read that can be
+merge        directories and files of HOME/merged change places with symbolic links, again and again
 jobs         looks at other people's jobs through MNT, and cancels them
 """
 import ctypes
@@ -72,6 +73,17 @@ def destination():
                 pass
         else:
             read_all(name)
+    return tried
+
+
+def merge():
+    tried = 0
+    for name, links in (("sub", ("src.link", "vault.link")), ("file", ("file.link",)), ("fifo", ("file.link",))):
+        other = random.choice(links)
+        if exchange("merged/" + name, other):
+            tried += 1
+            time.sleep(random.random() / 500)
+            exchange("merged/" + name, other)
     return tried
 
 

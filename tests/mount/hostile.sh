@@ -35,11 +35,16 @@ chown -R 4321:4322 home
 mkdir -p h/src/d/e h/trap h/precious/of/root
 for ((i = 0; i < 40; i++)); do echo harmless | tee "h/src/d/$i" "h/src/d/e/$i" >"h/src/$i"; done
 echo harmless >h/src/file
-ln -s "$SCRATCH/outside" h/src.link
-ln -s ../../../vault h/d.link # where it is put
-ln -s ../vault h/vault.link
-ln -s "$SCRATCH/outside" h/out.link
-ln -s "$SCRATCH/outside/secret" h/file.link
+make_links() {
+	rm -rf h/*.link
+	ln -s "$SCRATCH/outside" h/src.link
+	ln -s ../../../vault h/d.link # where it is put
+	ln -s ../vault h/vault.link
+	ln -s "$SCRATCH/outside" h/out.link
+	ln -s "$SCRATCH/outside/secret" h/file.link
+	chown -h 4323:4324 h/*.link
+}
+make_links
 chown -R -h 4323:4324 h
 chmod 0777 h h/trap
 chown -R 0:0 h/precious
@@ -118,6 +123,32 @@ check_equal "destination: the trap is the attacker's, and nothing is in it" "777
 	"$(find -L "/proc/$$/fd/$trap_fd" -maxdepth 0 -printf '%m %U '
 		find "/proc/$$/fd/$trap_fd/" -mindepth 1)"
 exec {trap_fd}<&-
+
+# --- A directory that copies are merged into is moved about -----------------------------------------------
+
+mkdir -m 0777 given given/sub h/merged
+for ((i = 0; i < 40; i++)); do echo given | tee "given/$i" >"given/sub/$i"; done
+echo given >given/file
+mkfifo given/fifo
+copy given $'h/merged\nexisting=merge' || fail "the first merge"
+attack merge
+made=0
+for ((n = 0; ; n++)); do
+	attacking || break
+	find given -type f -exec touch {} + # newer than the copies
+	copy given $'h/merged\nexisting=merge\non_error=continue' && made=$((made + 1))
+	as_user setfattr -n user.arsync.copy -v $'h/merged\nexisting=replace\non_error=continue' \
+		"$MNT/home/private" 2>>"$RUN_DIR/copy.err"
+	copy given $'h/merged\nexisting=update\non_error=continue' && made=$((made + 1))
+done
+attacked "merge"
+echo "# $n times two by root and one by a user, $made of root's with success"
+check "merge: some copies could be made" test "$made" -gt 0
+state "merge"
+make_links # what was replaced has their names
+rm -rf h/merged
+check "merge: and once more, undisturbed" copy given $'h/merged\nexisting=merge'
+check "merge: all is there" diff -r --no-dereference -x fifo given h/merged
 
 # --- Jobs -----------------------------------------------------------------------------------------------
 
