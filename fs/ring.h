@@ -18,7 +18,8 @@
  * libfuse sees none of this: it is handed requests as if they had been read from /dev/fuse, and
  * gives its answers to a function of ours (fuse_session_custom_io()). FORGET, INTERRUPT and notices
  * to the kernel keep going through /dev/fuse, as the kernel wants it; INTERRUPTs are told which
- * request they are for.
+ * request they are for. One FORGET comes through the ring: that of a file which READDIRPLUS told of
+ * and the kernel cannot take. It is a request as all others there, and must be answered.
  *
  * Kernel: fs/fuse/dev_uring.c, since Linux 6.14; /sys/module/fuse/parameters/enable_uring switches
  * it on.

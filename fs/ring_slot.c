@@ -199,7 +199,8 @@ static bool wait_for_answer(struct ring_slot *slot)
 	return atomic_load(&slot->answered);
 }
 
-static void refuse(struct ring_slot *slot, int error)
+/* @error: -errno, or 0. */
+static void answer_empty(struct ring_slot *slot, int error)
 {
 	struct fuse_out_header out = { .error = error };
 	const struct iovec iov = { .iov_base = &out, .iov_len = sizeof(out) };
@@ -217,13 +218,19 @@ static void process(struct ring_slot *slot)
 
 	if (in.len < sizeof(in) + header->payload_size || op_size > sizeof(header->op_in)) {
 		log_error(slot->ring->log, "a request of opcode %u that makes no sense", in.opcode);
-		refuse(slot, -EIO);
+		answer_empty(slot, -EIO);
 		return;
 	}
 	in.unique = atomic_load_explicit(&slot->id, memory_order_relaxed);
 	memcpy(start, &in, sizeof(in));
 	memcpy(start + sizeof(in), header->op_in, op_size);
 	fuse_session_process_buf(slot->ring->session->fuse, &buf);
+	/*
+	 * Nobody answers it, but the listing that gave the file back waits until the entry is free
+	 * again (fuse_force_forget() in fs/fuse/readdir.c).
+	 */
+	if (in.opcode == FUSE_FORGET)
+		answer_empty(slot, 0);
 }
 
 /* False: there is an end to it, and the request stays unanswered. */

@@ -98,6 +98,20 @@ check "names are looked up beside fsync" lookups 401 600
 wait
 rm "$MNT"/synced.*
 
+# --- A listing with a file that the kernel gives back --------------------------------------------------------
+
+# For the kernel, "above" is still above of what it lies in now.
+mkdir -p "$MNT/above/below"
+cd "$MNT/above/below" || exit
+mv "$BACKING/above/below" "$BACKING/now" && mv "$BACKING/above" "$BACKING/now/"
+listed=0
+while ((listed < 20)) && bounded 20 ls >"$RUN_DIR/listing" && [[ $(<"$RUN_DIR/listing") == above ]]; do
+	listed=$((listed + 1))
+done
+check_equal "a directory is listed that holds one above it, time and again" 20 "$listed"
+cd /
+rm -r "$BACKING/now"
+
 # --- Ends -----------------------------------------------------------------------------------------------
 
 # The mount of this test stays; these are others of the same directory.
