@@ -359,6 +359,7 @@ static struct inode *find_id(struct inode_table *table, uint64_t id)
 
 static int open_id(struct inode_table *table, uint64_t id, struct fd_ref **ret)
 {
+	_cleanup_fd_ref_ struct fd_ref *path = NULL;
 	struct inode *inode = find_id(table, id);
 	struct backing_key key;
 	int r;
@@ -369,7 +370,13 @@ static int open_id(struct inode_table *table, uint64_t id, struct fd_ref **ret)
 		return r;
 	}
 	r = node_id_key(&table->ids, id, &key);
-	return r < 0 ? r : inode_path_open_key(table, &key, ret);
+	if (r == 0)
+		r = inode_path_open_key(table, &key, &path);
+	if (r == 0)
+		r = inode_path_check_inside(table, path->fd);
+	if (r == 0)
+		*ret = TAKE_PTR(path);
+	return r;
 }
 
 int inode_lookup_id(struct inode_table *table, uint64_t id, struct statx *ret_stx,
@@ -399,11 +406,15 @@ int inode_lookup_parent(struct inode_table *table, struct inode *inode, struct s
 		return r;
 	fd = inode_path_openat(table, path->fd, "..", O_PATH | O_DIRECTORY);
 	if (fd < 0)
-		return fd;
-	r = inode_adopt(table, fd, NULL, NULL, ret_stx, &parent);
+		return fd == -ENOENT ? -ESTALE : fd; /* above a bind mount's root */
+	/* It may have been moved away. */
+	if (inode->mount == table->root->mount)
+		r = inode_path_check_inside(table, fd);
+	if (r == 0)
+		r = inode_adopt(table, fd, NULL, NULL, ret_stx, &parent);
 	if (r < 0)
 		return r;
-	/* The root of a mount: this way leads out of the backing directory. */
+	/* The root of a mount below: what is above it may be anything. */
 	if (parent == inode || parent->mount != inode->mount) {
 		inode_forget(table, parent, 1);
 		return -ESTALE;

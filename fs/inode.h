@@ -131,7 +131,8 @@ int inode_lookup(struct inode_table *table, struct inode *parent, const char *na
 
 /**
  * The same for a file that the kernel knows by nothing but its node id, which it has from somebody who
- * was told it long ago, or has made it up. -ESTALE: there is no such file (any more).
+ * was told it long ago, or has made it up. -ESTALE: there is no such file (any more), or it is a
+ * directory outside of the mount.
  */
 int inode_lookup_id(struct inode_table *table, uint64_t id, struct statx *ret_stx,
 		    struct inode **ret);

@@ -205,6 +205,53 @@ int inode_path_open(struct inode_table *table, struct inode *inode, struct fd_re
 	return 0;
 }
 
+/* Who and where a file is does not change: no server need be asked. */
+static int look(int fd, struct statx *ret)
+{
+	const unsigned mask = STATX_TYPE | STATX_INO | STATX_MNT_ID;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, ret) == 0 ? 0 :
+										   negative_errno();
+}
+
+static bool same_place(const struct statx *a, const struct statx *b)
+{
+	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
+	       a->stx_dev_minor == b->stx_dev_minor && a->stx_mnt_id == b->stx_mnt_id;
+}
+
+int inode_path_check_inside(struct inode_table *table, int fd)
+{
+	_cleanup_close_ int above = -1;
+	struct statx root, at, last;
+	size_t depth = 0;
+	int r;
+
+	r = look(table->root_fd->fd, &root);
+	if (r == 0)
+		r = look(fd, &at);
+	if (r < 0 || !S_ISDIR(at.stx_mode))
+		return r;
+	while (!same_place(&at, &root)) {
+		int next;
+
+		if (at.stx_mnt_id != root.stx_mnt_id || depth++ == INODE_PATH_DEPTH_MAX)
+			return -ESTALE;
+		next = inode_path_openat(table, above < 0 ? fd : above, "..", O_PATH | O_DIRECTORY);
+		if (next < 0)
+			return hint_error(next);
+		close_keep_errno(above);
+		above = next;
+		last = at;
+		r = look(above, &at);
+		if (r < 0)
+			return r;
+		if (same_place(&at, &last)) /* as high as it gets */
+			return -ESTALE;
+	}
+	return 0;
+}
+
 int inode_path_open_io(struct inode_table *table, struct inode *inode, int flags)
 {
 	_cleanup_fd_ref_ struct fd_ref *path = NULL;

@@ -21,6 +21,13 @@ int inode_path_open(struct inode_table *table, struct inode *inode, struct fd_re
 int inode_path_open_key(struct inode_table *table, const struct backing_key *key,
 			struct fd_ref **ret);
 
+/**
+ * Whether a file on the root's mount that nobody has come down to, @fd, may be shown: a directory must
+ * be the root or below it, of which its ".." tells; another file has none, and may always. -ESTALE:
+ * no.
+ */
+int inode_path_check_inside(struct inode_table *table, int fd);
+
 /** Opens @inode for real, as its owner asked: @flags of open(2). Returns an fd or -errno. */
 int inode_path_open_io(struct inode_table *table, struct inode *inode, int flags);
 

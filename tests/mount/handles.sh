@@ -71,4 +71,8 @@ mkdir "$RUN_DIR/other"
 check "another mount, of the directory elsewhere" "$ARSYNCFS" "$SCRATCH" "$RUN_DIR/other"
 check "its handles" python3 "$handles" take "$list" "$RUN_DIR/other/secret/inner"
 check "it is unmounted" umount "$RUN_DIR/other"
+# Nor does the kernel get to see any of them on its way up.
+listings() { stats | grep -oE '"READDIR(PLUS)?":[0-9]+'; }
+before=$(listings)
 check_equal "a directory elsewhere" "Stale file handle" "$(opened)"
+check_equal "and no directory was listed" "$before" "$(listings)"

@@ -34,8 +34,10 @@
 
 struct fixture {
 	char path[64];
-	int dir;  /* of path */
-	int home; /* the working directory before */
+	char outside[72]; /* beside it, made when needed */
+	char moved[80];	  /* in there */
+	int dir;	  /* of path */
+	int home;	  /* the working directory before */
 	struct backing backing;
 	bool open; /* backing is */
 	struct inode_table *table;
@@ -64,6 +66,7 @@ static int teardown(void **state)
 		return -1;
 	close_keep_errno(f->home);
 	close_keep_errno(f->dir);
+	(void)nftw(f->outside, remove_entry, 16, FTW_DEPTH | FTW_PHYS); /* if it was made */
 	if (f->path[0])
 		(void)nftw(f->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS); /* best effort */
 	free(f);
@@ -83,6 +86,7 @@ static int setup(void **state)
 	f->home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (f->home < 0 || !mkdtemp(f->path))
 		goto fail;
+	(void)snprintf(f->outside, sizeof(f->outside), "%s.out", f->path); /* fits */
 	f->dir = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->dir < 0 || backing_open(&f->backing, f->path, NULL) < 0)
 		goto fail;
@@ -146,6 +150,14 @@ static int open_fds(void)
 		n++;
 	(void)closedir(dir);
 	return n;
+}
+
+/* Moves the directory @name to where @f does not look, but removes it in the end. */
+static void move_outside(struct fixture *f, const char *name)
+{
+	assert_int_equal(mkdir(f->outside, 0700), 0);
+	(void)snprintf(f->moved, sizeof(f->moved), "%s/moved", f->outside); /* fits */
+	assert_int_equal(renameat(f->dir, name, AT_FDCWD, f->moved), 0);
 }
 
 /* Whether @inode opens, and is the file @name. */
@@ -329,6 +341,58 @@ static void test_lookup_parent_ends_at_root(void **state)
 	inode_forget(f->table, inner, 1);
 	inode_forget(f->table, outer, 2);
 	assert_int_equal(known(f), 0);
+}
+
+/* The node id that the directory @name would have if it were shown. */
+static uint64_t id_of(struct fixture *f, const char *name)
+{
+	int fd = openat(f->dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct backing_key key;
+	int r;
+
+	assert_true(fd >= 0);
+	r = backing_identify(&f->backing, fd, &key);
+	close_keep_errno(fd);
+	assert_int_equal(r, 0);
+	return node_id_of(&f->table->ids, &key);
+}
+
+static void test_lookup_id_of_directories(void **state)
+{
+	struct fixture *f = *state;
+	struct inode *inode;
+	struct statx stx;
+	uint64_t id, id_above;
+
+	need_mode(f);
+	assert_int_equal(mkdirat(f->dir, "o", 0700), 0);
+	assert_int_equal(mkdirat(f->dir, "o/i", 0700), 0);
+	id = id_of(f, "o/i");
+	id_above = id_of(f, "..");
+	if (!node_id_lasts(id) || !node_id_lasts(id_above))
+		skip();
+	assert_int_equal(inode_lookup_id(f->table, id, &stx, &inode), 0);
+	assert_opens(f, inode, "o/i");
+	inode_forget(f->table, inode, 1);
+	assert_int_equal(inode_lookup_id(f->table, id_above, &stx, &inode), -ESTALE);
+	/* It was inside once. */
+	move_outside(f, "o/i");
+	assert_int_equal(inode_lookup_id(f->table, id, &stx, &inode), -ESTALE);
+	assert_int_equal(known(f), 0);
+}
+
+static void test_lookup_parent_of_moved_outside(void **state)
+{
+	struct fixture *f = *state;
+	struct inode *inode, *parent;
+	struct statx stx;
+
+	need_mode(f);
+	assert_int_equal(mkdirat(f->dir, "d", 0700), 0);
+	inode = look_up(f, f->table->root, "d");
+	move_outside(f, "d");
+	assert_int_equal(inode_lookup_parent(f->table, inode, &stx, &parent), -ESTALE);
+	assert_int_equal(known(f), 1);
 }
 
 static void test_pool_keeps_its_bound(void **state)
@@ -536,6 +600,8 @@ int main(void)
 		BOTH(test_forget_root_is_ignored),
 		BOTH(test_lookup_id_after_forget),
 		BOTH(test_lookup_parent_ends_at_root),
+		BOTH(test_lookup_id_of_directories),
+		BOTH(test_lookup_parent_of_moved_outside),
 		BOTH(test_pool_keeps_its_bound),
 		BOTH(test_pool_descriptor_in_use_outlives_trim),
 		BOTH(test_open_after_rename_outside),
