@@ -11,7 +11,7 @@ _arsync_values() {
 	--fsync) echo never file tree ;;
 	--depth) echo auto 0 1 2 3 4 5 6 ;;
 	--cache) echo auto always never ;;
-	--passthrough | --cpu_latency) echo auto never ;;
+	--passthrough | --cpu_latency | --readahead_tree) echo auto never ;;
 	--transport) echo auto ring dev ;;
 	--log) echo error warn info debug ;;
 	esac
@@ -80,7 +80,7 @@ _arsyncfs() {
 	_arsync_value && return
 	if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
 		_arsync_options "--workers= --queue_depth= --block_size= --depth= --reflink= --offload= --direct= --io= \
-			--fsync= --cache= --passthrough= --transport= --cpu_latency= --trigger_wait= --log= --help --version -f -o"
+			--fsync= --cache= --passthrough= --transport= --cpu_latency= --readahead_tree= --trigger_wait= --log= --help --version -f -o"
 	else
 		_arsync_files -d
 	fi

@@ -2,7 +2,7 @@
 /*
  * page_cache.c - cachestat(2), mincore(2) and /proc; see page_cache.h.
  */
-#include "page_cache.h"
+#include "arsync/page_cache.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -9,7 +9,7 @@
 
 #include "arsync/base.h"
 #include "engine_private.h"
-#include "page_cache.h"
+#include "arsync/page_cache.h"
 
 /*
  * The first piece; each next one is four times as large while that takes no time, so that a clone

@@ -12,7 +12,7 @@
 #include "arsync/base.h"
 #include "arsync/engine.h"
 #include "offload.h"
-#include "page_cache.h"
+#include "arsync/page_cache.h"
 #include "pair.h"
 #include "slot.h"
 

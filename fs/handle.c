@@ -98,6 +98,7 @@ static void free_dir(struct inode_opener *opener)
 	struct open_dir *dir = CONTAINER_OF(opener, struct open_dir, opener);
 
 	free(dir->buffer);
+	free(dir->ahead.entries);
 	free(dir);
 }
 

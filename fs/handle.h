@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "inode.h"
+#include "readahead_tree.h"
 
 struct session;
 struct fuse_req;
@@ -43,7 +44,8 @@ struct open_dir {
 	/* The reader's. */
 	char *buffer;	 /* of getdents64(2), or NULL */
 	size_t used, at; /* bytes in buffer, and taken out of it */
-	off_t next;	 /* the offset of the entry at @at, or of what is to be read next */
+	struct readahead_tree_list ahead;
+	off_t next; /* the offset of the entry at @at, or of what is to be read next */
 };
 
 /**

@@ -127,6 +127,19 @@ struct inode *inode_from_id(struct inode_table *table, uint64_t id)
 	return inode;
 }
 
+struct inode *inode_ref_id(struct inode_table *table, uint64_t id)
+{
+	struct inode_shard *shard = inode_shard_of_id(table, id);
+	struct inode *inode;
+
+	pthread_mutex_lock(&shard->lock);
+	inode = find_id_locked(shard, id);
+	if (inode)
+		inode_ref(inode);
+	pthread_mutex_unlock(&shard->lock);
+	return inode;
+}
+
 uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode)
 {
 	return inode == table->root ? NODE_ID_ROOT : inode->id;
@@ -343,24 +356,10 @@ int inode_lookup(struct inode_table *table, struct inode *parent, const char *na
 	return 0;
 }
 
-/* The inode of @id with an internal reference, or NULL. */
-static struct inode *find_id(struct inode_table *table, uint64_t id)
-{
-	struct inode_shard *shard = inode_shard_of_id(table, id);
-	struct inode *inode;
-
-	pthread_mutex_lock(&shard->lock);
-	inode = find_id_locked(shard, id);
-	if (inode)
-		inode_ref(inode);
-	pthread_mutex_unlock(&shard->lock);
-	return inode;
-}
-
 static int open_id(struct inode_table *table, uint64_t id, struct fd_ref **ret)
 {
 	_cleanup_fd_ref_ struct fd_ref *path = NULL;
-	struct inode *inode = find_id(table, id);
+	struct inode *inode = inode_ref_id(table, id);
 	struct backing_key key;
 	int r;
 

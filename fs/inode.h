@@ -120,6 +120,9 @@ void inode_table_free(struct inode_table *table);
 
 /** The inode of a node id that the kernel knows. NULL: it does not. */
 struct inode *inode_from_id(struct inode_table *table, uint64_t id);
+
+/** The same, whether or not the kernel knows it, with an internal reference: inode_unref(). */
+struct inode *inode_ref_id(struct inode_table *table, uint64_t id);
 uint64_t inode_to_id(const struct inode_table *table, const struct inode *inode);
 
 /**

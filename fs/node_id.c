@@ -49,7 +49,7 @@ int node_id_key(const struct node_ids *ids, uint64_t id, struct backing_key *ret
 {
 	const struct node_id_layout *layout = ids->layout;
 	uint32_t generation = (uint32_t)(id >> INO_BITS);
-	uint64_t ino = id & ((UINT64_C(1) << INO_BITS) - 1);
+	uint64_t ino = node_id_ino(id);
 
 	if (!layout || !node_id_lasts(id))
 		return -ESTALE;
@@ -101,6 +101,11 @@ uint64_t node_id_of(const struct node_ids *ids, const struct backing_key *key)
 bool node_id_lasts(uint64_t id)
 {
 	return id > NODE_ID_ROOT && !(id & PASSING);
+}
+
+uint64_t node_id_ino(uint64_t id)
+{
+	return id & ((UINT64_C(1) << INO_BITS) - 1);
 }
 
 uint64_t node_id_next(uint64_t id)

@@ -36,6 +36,10 @@ void node_ids_init(struct node_ids *ids, const struct backing_key *root, bool by
  */
 uint64_t node_id_of(const struct node_ids *ids, const struct backing_key *key);
 bool node_id_lasts(uint64_t id);
+
+/** The inode number in a lasting number. */
+uint64_t node_id_ino(uint64_t id);
+
 uint64_t node_id_next(uint64_t id);
 
 /** The key of a lasting number, whether or not there is such a file. -ESTALE: it is none. */

@@ -103,8 +103,7 @@ static bool add_plain(fuse_req_t req, struct listing *listing, const struct dire
 }
 
 static bool add_plus(struct session *session, fuse_req_t req, struct listing *listing,
-		     const struct open_dir *dir, const struct dirent64 *entry,
-		     const struct stat *st)
+		     struct open_dir *dir, const struct dirent64 *entry, const struct stat *st)
 {
 	struct fuse_entry_param param = { .attr = *st };
 	size_t room = listing->size - listing->used;
@@ -115,8 +114,10 @@ static bool add_plus(struct session *session, fuse_req_t req, struct listing *li
 	if (fuse_add_direntry_plus(req, NULL, 0, entry->d_name, NULL, 0) > room)
 		return false;
 	if (!is_dot_name(entry->d_name) &&
-	    inode_lookup(session->inodes, dir->inode, entry->d_name, &stx, &inode) == 0)
+	    inode_lookup(session->inodes, dir->inode, entry->d_name, &stx, &inode) == 0) {
 		ops_fill_entry(session, inode, &stx, &param);
+		readahead_tree_add(session->readahead_tree, &dir->ahead, inode, stx.stx_size);
+	}
 	listing->used += fuse_add_direntry_plus(req, listing->text + listing->used, room,
 						entry->d_name, &param, entry->d_off);
 	return true;
@@ -127,6 +128,8 @@ static int list(struct session *session, fuse_req_t req, struct open_dir *dir, o
 {
 	int r;
 
+	if (offset == 0)
+		dir->ahead.n = 0;
 	while ((r = fill(dir, offset)) > 0) {
 		struct dirent64 *entry = (struct dirent64 *)(void *)(dir->buffer + dir->at);
 		struct stat st;
@@ -140,6 +143,8 @@ static int list(struct session *session, fuse_req_t req, struct open_dir *dir, o
 		dir->at += entry->d_reclen;
 		dir->next = offset = entry->d_off;
 	}
+	if (r == 0)
+		readahead_tree_listed(session->readahead_tree, &dir->ahead);
 	/*
 	 * What was gathered before an error is told first; the next request meets the error again.
 	 */

@@ -69,6 +69,8 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, -r);
 		return;
 	}
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		readahead_tree_opened(session->readahead_tree, inode, fd);
 	/* What the kernel remembers from before may not be believed any more. */
 	if (session->timeout != ops_attr_timeout(session, inode))
 		ops_expire_attributes(session, inode);

@@ -108,6 +108,16 @@ static int set_cpu_latency(struct options *options, const char *name, const char
 	return r;
 }
 
+static int set_readahead_tree(struct options *options, const char *name, const char *value)
+{
+	static const struct choice choices[] = { { "auto", true }, { "never", false } };
+	int chosen = 0;
+	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
+
+	options->readahead_tree = chosen;
+	return r;
+}
+
 static int set_transport(struct options *options, const char *name, const char *value)
 {
 	static const struct choice choices[] = {
@@ -149,6 +159,7 @@ static const struct rule rules[] = {
 	{ "passthrough", set_passthrough },
 	{ "transport", set_transport },
 	{ "cpu_latency", set_cpu_latency },
+	{ "readahead_tree", set_readahead_tree },
 	{ "trigger_wait", set_trigger_wait },
 	{ "log", set_log },
 };
@@ -268,6 +279,7 @@ int options_parse(struct options *options, int argc, char **argv)
 	*options = (struct options){
 		.passthrough = true,
 		.cpu_latency = true,
+		.readahead_tree = true,
 		.trigger_wait = 30,
 		.log_level = LOG_LEVEL_INFO,
 		.fuse = FUSE_ARGS_INIT(argc, argv),
@@ -328,6 +340,9 @@ const char *options_help(void)
 	       "                            io_uring where the kernel has it switched on)\n"
 	       "  --cpu_latency=auto|never  let processors not sleep deeply while requests come one\n"
 	       "                            after the other (auto: where root may ask for it)\n"
+	       "  --readahead_tree=auto|never\n"
+	       "                            read the next files of a directory before they are asked\n"
+	       "                            for (auto: those that are not in page cache)\n"
 	       "  --trigger_wait=SECONDS    after so long user.arsync.copy answers EINPROGRESS\n"
 	       "                            and goes on in the background; 0: never (30)\n"
 	       "  --log=error|warn|info|debug\n"

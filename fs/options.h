@@ -40,6 +40,7 @@ struct options {
 	struct atime atime;
 	bool passthrough;      /* where it is to be had */
 	bool cpu_latency;      /* the same */
+	bool readahead_tree;   /* the same */
 	unsigned trigger_wait; /* seconds; 0: no limit */
 	enum log_level log_level;
 	bool foreground;

@@ -226,6 +226,11 @@ static int open_all(struct session *session)
 			  session->options->backing, strerror(-r));
 		return r;
 	}
+	if (session->options->readahead_tree) {
+		r = readahead_tree_new(session->inodes, &session->readahead_tree);
+		if (r < 0)
+			return r;
+	}
 	r = open_engine(session);
 	if (r < 0)
 		return r;
@@ -435,6 +440,7 @@ int session_run(const struct options *options, struct logsink *sink)
 	leftovers_free(session->leftovers); /* its jobs have ended */
 	ring_free(session->ring);	    /* the engine's threads have answered through it */
 	jobs_free(session->jobs);
+	readahead_tree_free(session->readahead_tree);
 	inode_table_free(session->inodes);
 	if (session->fuse) {
 		fuse_remove_signal_handlers(session->fuse);

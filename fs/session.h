@@ -55,9 +55,10 @@ struct session {
 	struct waiting *waiting;
 	struct notifier *notifier;
 	struct fuse_session *fuse;
-	struct ring *ring;		 /* NULL: not to be tried */
-	struct cpu_latency *cpu_latency; /* NULL: not to be had */
-	pthread_key_t callers;		 /* caller.c: struct cred_thread of each thread */
+	struct readahead_tree *readahead_tree; /* NULL: not wanted */
+	struct ring *ring;		       /* NULL: not to be tried */
+	struct cpu_latency *cpu_latency;       /* NULL: not to be had */
+	pthread_key_t callers;		       /* caller.c: struct cred_thread of each thread */
 	/* Atomic. */
 	_Atomic enum handle_passthrough passthrough;
 	struct stats stats;

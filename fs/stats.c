@@ -24,6 +24,7 @@ static json_object *mount_to_json(struct session *session)
 		 json_object_new_boolean(cpu_latency_is_held(session->cpu_latency)));
 	json_add(object, "inode_identity",
 		 json_object_new_string(session->inodes->root->by_handle ? "handles" : "paths"));
+	json_add_number(object, "read_ahead", readahead_tree_count(session->readahead_tree));
 	json_add_number(object, "inodes", n_inodes);
 	json_add_number(object, "fds", n_fds);
 	return object;

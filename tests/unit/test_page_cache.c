@@ -20,7 +20,7 @@
 #include "support.h"
 
 #include "arsync/base.h"
-#include "page_cache.h"
+#include "arsync/page_cache.h"
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451

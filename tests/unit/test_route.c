@@ -20,7 +20,7 @@
 #include "harness.h"
 
 #include "arsync/base.h"
-#include "page_cache.h"
+#include "arsync/page_cache.h"
 
 #define B TEST_BLOCK
 

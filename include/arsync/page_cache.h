@@ -4,8 +4,8 @@
  *
  * Thread: any; no state.
  */
-#ifndef ENGINE_PAGE_CACHE_H
-#define ENGINE_PAGE_CACHE_H
+#ifndef ARSYNC_PAGE_CACHE_H
+#define ARSYNC_PAGE_CACHE_H
 
 #include <stdint.h>
 
@@ -32,4 +32,4 @@ uint64_t page_cache_dirty(void);
  */
 uint64_t page_cache_dirty_limit(void);
 
-#endif /* ENGINE_PAGE_CACHE_H */
+#endif /* ARSYNC_PAGE_CACHE_H */
