@@ -140,11 +140,12 @@ mkdir "$BACKING/second"
 setfattr -n user.arsync.copy -v second/copy "$RUN_DIR/mnt2/tree" &
 second=$!
 wait_until 10 staged "$BACKING/second"
+kill -STOP "$(cat "$RUN_DIR/mnt2.pid")" # it must not be over too soon
 crash copy_tree into/copy
 check "a new mount" mount_start
 check "it is removed while a second daemon copies" wait_until 10 gone "$left"
-check "the second daemon goes on" kill -0 "$second"
-check "what it copies stays" staged "$BACKING/second"
+check "what the second daemon copies stays" staged "$BACKING/second"
+kill -CONT "$(cat "$RUN_DIR/mnt2.pid")"
 wait "$second"
 check_equal "the second daemon's copy" 0 $?
 check_same_tree "the second daemon's copy is whole" "$BACKING/tree" "$BACKING/second/copy"

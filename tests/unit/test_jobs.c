@@ -71,7 +71,8 @@ size_t __wrap_job_get_failures(struct job *job, struct job_failure *failures, si
 {
 	size_t n = MIN(size, job->n_failures);
 
-	memcpy(failures, job->failures, n * sizeof(*failures));
+	if (n > 0)
+		memcpy(failures, job->failures, n * sizeof(*failures));
 	return n;
 }
 
