@@ -111,7 +111,6 @@ int leftovers_open(const struct leftovers_spec *spec, struct leftovers **ret)
 	if (r < 0)
 		return r;
 	(void)strcpy(leftovers->root_path, spec->root_path); /* it fits */
-	leftovers->forbidden_dev = spec->forbidden_dev;
 	leftovers->log = spec->log;
 	leftovers->state_fd = TAKE_FD(state_fd);
 	leftovers->root_fd = TAKE_FD(root_fd);

@@ -33,7 +33,6 @@ struct leftovers {
 	int root_fd;
 	struct inode_identity root;
 	char root_path[PATH_MAX];
-	dev_t forbidden_dev;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* for the thread */

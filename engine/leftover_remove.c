@@ -3,7 +3,8 @@
  * leftover_remove.c - what one note tells of.
  *
  * The way to it is as long as what leads there can be anybody's: only directories, no symbolic links,
- * nothing above the root, and no mount that could be our own. The last step is the noted name, which
+ * nothing above the root, and no other mount: a server that never answers would stop the thread, and it
+ * could be ourselves. The last step is the noted name, which
  * must be the noted inode.
  */
 #include "leftover_private.h"
@@ -11,7 +12,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "arsync/base.h"
@@ -63,26 +63,6 @@ static int find_below(const struct leftovers *leftovers, const struct note_read 
 	return 0;
 }
 
-/* One step down. Mounts are entered, but for our own. */
-static int step(const struct leftovers *leftovers, int at, const char *name)
-{
-	_cleanup_close_ int fd = -1;
-	struct statx stx;
-
-	if (strcmp(name, "..") == 0)
-		return -EXDEV;
-	fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return negative_errno();
-	/* Whatever is known of it without asking a server, which could be ourselves. */
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0)
-		return negative_errno();
-	if (leftovers->forbidden_dev != 0 &&
-	    makedev(stx.stx_dev_major, stx.stx_dev_minor) == leftovers->forbidden_dev)
-		return -ELOOP;
-	return TAKE_FD(fd);
-}
-
 /* An O_PATH descriptor, or -errno. */
 static int open_parent(const struct leftovers *leftovers, const struct note_read *note)
 {
@@ -97,7 +77,8 @@ static int open_parent(const struct leftovers *leftovers, const struct note_read
 	if (fd < 0)
 		return negative_errno();
 	for (char *name = strtok_r(path, "/", &cursor); name; name = strtok_r(NULL, "/", &cursor)) {
-		int next = step(leftovers, fd, name);
+		int next = strcmp(name, "..") == 0 ? -EXDEV :
+						     staging_open_same_mount(fd, name, O_DIRECTORY);
 
 		if (next < 0)
 			return next;
@@ -157,11 +138,10 @@ static bool is_the_parent(const struct leftover *left)
 /* 1: it is there; 0: it is not, or something else; -errno. */
 static int look(struct leftover *left)
 {
-	_cleanup_close_ int fd =
-		openat(left->parent_fd, left->note->staging, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int fd = staging_open_same_mount(left->parent_fd, left->note->staging, 0);
 
 	if (fd < 0)
-		return errno == ENOENT ? 0 : negative_errno();
+		return fd == -ENOENT ? 0 : fd;
 	if (fstat(fd, &left->st) < 0)
 		return negative_errno();
 	return left->note->head.made.ino == 0 || is_the_one(left, fd);

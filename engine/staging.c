@@ -114,11 +114,10 @@ static bool unlock_and_remove(const struct staging_remover *remover, int dir_fd,
 	       unlinkat(dir_fd, name, 0) == 0;
 }
 
-/* One step down, which does not lead into another mount. An O_PATH descriptor or -errno. */
-static int open_same_mount(int at, const char *name)
+int staging_open_same_mount(int at, const char *name, int flags)
 {
 	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.flags = (uint64_t)(flags | O_PATH | O_NOFOLLOW | O_CLOEXEC),
 		.resolve = RESOLVE_NO_XDEV | RESOLVE_BENEATH,
 	};
 	long fd = syscall(SYS_openat2, at, name, &how, sizeof(how)); /* glibc has no wrapper */
@@ -153,7 +152,7 @@ static void unlock_dir(int path)
 static int open_up(const struct staging_remover *remover, int at, const char *name,
 		   struct stat *ret_st)
 {
-	_cleanup_close_ int path = open_same_mount(at, name);
+	_cleanup_close_ int path = staging_open_same_mount(at, name, O_DIRECTORY);
 	char link[64];
 	int fd;
 

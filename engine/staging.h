@@ -49,6 +49,12 @@ struct staging_remover {
 	bool unlock; /* append-only and immutable files, too: they are of our making */
 };
 
+/**
+ * Opens @name with O_PATH and @flags, if it is on the same mount as the directory @at: nothing that is
+ * mounted there is asked for anything. Follows no symbolic link. An fd; -EXDEV: another mount.
+ */
+int staging_open_same_mount(int at, const char *name, int flags);
+
 void staging_remover_init(struct staging_remover *remover, int parent_fd, const char *name);
 /** The root must be this file or directory, or nothing is removed: -ESTALE. */
 void staging_remover_expect(struct staging_remover *remover, dev_t dev, ino_t ino);

@@ -20,13 +20,18 @@
 #define CIFS_TYPE 0xff534d42
 #define SMB2_TYPE 0xfe534d42
 #define FUSE_TYPE 0x65735546
+#define VBOXSF_TYPE 0x786f4256
+#define UDF_TYPE 0x15013346
+#define AFS_TYPE 0x5346414f
+#define LUSTRE_TYPE 0x0bd00bd0
 
 /* The mount or the server says who owns what is made, and it may be somebody else. */
 static bool gives_owners(int fd)
 {
 	static const uint32_t types[] = {
-		MSDOS_SUPER_MAGIC, EXFAT_TYPE, NTFS_TYPE, NTFS3_TYPE, NFS_SUPER_MAGIC,
-		CIFS_TYPE,	   SMB2_TYPE,  FUSE_TYPE, V9FS_MAGIC,
+		MSDOS_SUPER_MAGIC, EXFAT_TYPE, NTFS_TYPE,   NTFS3_TYPE, NFS_SUPER_MAGIC,
+		CIFS_TYPE,	   SMB2_TYPE,  FUSE_TYPE,   V9FS_MAGIC, VBOXSF_TYPE,
+		UDF_TYPE,	   AFS_TYPE,   LUSTRE_TYPE,
 	};
 	struct statfs fs;
 

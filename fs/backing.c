@@ -247,37 +247,48 @@ static int substitute_key(struct backing *backing, int fd, struct backing_key *k
 	return 0;
 }
 
-int backing_identify(struct backing *backing, int fd, struct backing_key *ret)
+/* All of the key but its mount, whose id is *@ret_mount_id. */
+static int identify(struct backing *backing, int fd, struct backing_key *ret, int *ret_mount_id)
 {
 	union {
 		struct file_handle header;
 		unsigned char space[sizeof(struct file_handle) + BACKING_KEY_MAX];
 	} handle = { .header.handle_bytes = BACKING_KEY_MAX };
-	int mount_id = -1;
-	int r;
 
-	if (name_to_handle_at(fd, "", &handle.header, &mount_id, AT_EMPTY_PATH) == 0) {
+	if (name_to_handle_at(fd, "", &handle.header, ret_mount_id, AT_EMPTY_PATH) == 0) {
 		ret->type = handle.header.handle_type;
 		ret->size = handle.header.handle_bytes;
 		memcpy(ret->bytes, handle.header.f_handle, ret->size);
-	} else if (errno == EOPNOTSUPP || errno == EOVERFLOW || errno == ENOSYS || errno == EPERM) {
+		return 0;
+	}
+	if (errno == EOPNOTSUPP || errno == EOVERFLOW || errno == ENOSYS || errno == EPERM)
 		/*
 		 * The file system has no handles, too large ones, or a container forbids the call.
 		 */
-		r = substitute_key(backing, fd, ret, &mount_id);
-		if (r < 0)
-			return r;
-	} else {
-		return negative_errno();
-	}
+		return substitute_key(backing, fd, ret, ret_mount_id);
+	return negative_errno();
+}
 
+int backing_identify_known(struct backing *backing, int fd, struct backing_key *ret)
+{
+	int mount_id = -1;
+	int r = identify(backing, fd, ret, &mount_id);
+
+	if (r < 0)
+		return r;
 	ret->mount = find_mount(backing, mount_id);
-	if (!ret->mount) {
-		r = add_mount(backing, mount_id, fd, ret, &ret->mount);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return ret->mount ? 0 : -ENOENT;
+}
+
+int backing_identify(struct backing *backing, int fd, struct backing_key *ret)
+{
+	int mount_id = -1;
+	int r = identify(backing, fd, ret, &mount_id);
+
+	if (r < 0)
+		return r;
+	ret->mount = find_mount(backing, mount_id);
+	return ret->mount ? 0 : add_mount(backing, mount_id, fd, ret, &ret->mount);
 }
 
 bool backing_key_equal(const struct backing_key *a, const struct backing_key *b)

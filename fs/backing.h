@@ -78,6 +78,8 @@ int backing_enter_process(struct backing *backing);
  * -ENFILE: more than BACKING_MOUNTS_MAX mounts.
  */
 int backing_identify(struct backing *backing, int fd, struct backing_key *ret);
+/** The same by any thread, also one that acts for a user. -ENOENT: on a mount that nobody has come to yet. */
+int backing_identify_known(struct backing *backing, int fd, struct backing_key *ret);
 bool backing_key_equal(const struct backing_key *a, const struct backing_key *b);
 
 /** statx(2) of @fd, which may be O_PATH: basic attributes and birth time. */

@@ -124,9 +124,8 @@ int caller_begin_root(struct session *session, struct cred_thread **ret)
 	return 0;
 }
 
-int caller_begin_space(struct session *session, fuse_req_t req, struct cred_thread **ret)
+int caller_begin_space(struct session *session, uid_t uid, struct cred_thread **ret)
 {
-	uid_t uid = fuse_req_ctx(req)->uid;
 	struct cred_thread *thread;
 	int r;
 

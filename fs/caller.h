@@ -37,10 +37,10 @@ int caller_begin_root(struct session *session, struct cred_thread **ret);
 int caller_begin_member(struct session *session, uid_t uid, gid_t gid, struct cred_thread **ret);
 
 /**
- * From now on what the calling thread writes to files that are open takes the space of the caller of
- * @req: a user has quotas, and no reserved blocks. Ends like the others.
+ * From now on what the calling thread writes to files that are open takes the space of @uid: a
+ * user has quotas, and no reserved blocks. Ends like the others.
  */
-int caller_begin_space(struct session *session, fuse_req_t req, struct cred_thread **ret);
+int caller_begin_space(struct session *session, uid_t uid, struct cred_thread **ret);
 
 /** Whether the daemon is the caller of @req, or can act as the caller. */
 bool caller_can_be_served(struct session *session, fuse_req_t req);

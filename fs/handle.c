@@ -195,7 +195,7 @@ static int ask_kernel(struct session *session, struct fuse_req *req, int fd)
 	if (atomic_load_explicit(&session->passthrough, memory_order_relaxed) ==
 	    HANDLE_PASSTHROUGH_OFF)
 		return 0;
-	if (caller_begin_space(session, req, &thread) < 0)
+	if (caller_begin_space(session, fuse_req_ctx(req)->uid, &thread) < 0)
 		return 0; /* writes will meet the error again */
 	errno = 0;
 	backing_id = fuse_passthrough_open(req, fd); /* 0: failed, errno says why */

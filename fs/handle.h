@@ -31,6 +31,7 @@ struct open_file {
 	struct inode *inode; /* a reference */
 	int fd;		     /* opener.fd's */
 	int flags;	     /* of open(2), as far as fd has them */
+	uid_t uid;	     /* who has opened it */
 };
 
 /* An open directory. */

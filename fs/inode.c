@@ -430,7 +430,7 @@ int inode_find(struct inode_table *table, int fd, struct inode **ret)
 	uint64_t id;
 	int r;
 
-	r = backing_identify(table->backing, fd, &key);
+	r = backing_identify_known(table->backing, fd, &key);
 	if (r < 0)
 		return r;
 	id = node_id_of(&table->ids, &key);

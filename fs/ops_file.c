@@ -69,8 +69,9 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, -r);
 		return;
 	}
-	if ((flags & O_ACCMODE) == O_RDONLY)
+	if ((flags & (O_ACCMODE | O_DIRECT)) == O_RDONLY)
 		readahead_tree_opened(session->readahead_tree, inode, fd);
+	handle->uid = fuse_req_ctx(req)->uid;
 	/* What the kernel remembers from before may not be believed any more. */
 	if (session->timeout != ops_attr_timeout(session, inode))
 		ops_expire_attributes(session, inode);
@@ -146,6 +147,7 @@ static void create_and_reply(struct session *session, fuse_req_t req,
 		fuse_reply_err(req, -r);
 		return;
 	}
+	handle->uid = fuse_req_ctx(req)->uid;
 	ops_fill_entry(session, inode, &stx, &entry);
 	handle_reply_info(session, req, handle, fi);
 	if (fuse_reply_create(req, &entry, fi) < 0) {
@@ -211,11 +213,16 @@ static ssize_t append(int fd, const struct fuse_bufvec *in)
  * The calling thread writes as the caller, as far as that makes a difference. @strips: setuid and setgid
  * bits fall.
  */
-static int begin_write(struct session *session, fuse_req_t req, struct inode *inode, bool strips,
-		       struct cred_thread **ret)
+static int begin_write(struct session *session, fuse_req_t req, const struct fuse_file_info *fi,
+		       bool strips, struct cred_thread **ret)
 {
-	return setid_has_bits(inode) ? setid_begin(session, req, inode, strips, ret) :
-				       caller_begin_space(session, req, ret);
+	const struct open_file *handle = handle_file(fi);
+
+	if (setid_has_bits(handle->inode))
+		return setid_begin(session, req, handle->inode, strips, ret);
+	/* Pages come from the kernel itself; whoever has stored into them has opened the file. */
+	return caller_begin_space(session, fi->writepage ? handle->uid : fuse_req_ctx(req)->uid,
+				  ret);
 }
 
 static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
@@ -226,8 +233,8 @@ static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	ssize_t n;
 
-	n = begin_write(session, req, inode_from_id(session->inodes, ino), fi->kill_suidgid,
-			&thread);
+	(void)ino;
+	n = begin_write(session, req, fi, fi->kill_suidgid, &thread);
 	if (n < 0) {
 		fuse_reply_err(req, (int)-n);
 		return;
@@ -285,7 +292,7 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	int r;
 
-	r = begin_write(session, req, inode,
+	r = begin_write(session, req, fi,
 			setid_has_bits(inode) && setid_caller_strips(session, req), &thread);
 	if (r < 0) {
 		fuse_reply_err(req, -r);

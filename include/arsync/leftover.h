@@ -37,8 +37,6 @@ struct leftovers_spec {
 	const char *state_dir;
 	int root_fd; /* directory that everything lies below; O_PATH is enough; duplicated */
 	const char *root_path; /* absolute, for notes whose root is another directory; copied */
-	/* A directory of this device is not entered: the caller's own mount. 0: none. */
-	dev_t forbidden_dev;
 	const struct log *log; /* borrowed; may be NULL */
 };
 
