@@ -2,7 +2,8 @@
 /*
  * tree.h - copying a tree: the parts that its modules share.
  *
- *	tree.c		the job: checks, staging, the end (publish or remove)
+ *	tree.c		the job: checks, staging, the end
+ *	tree_publish.c	the copy takes its name, or changes places with what has it
  *	tree_dir.c	directories: opened, listed, finished deepest first
  *	tree_batch.c	what is in them: batches of names; symbolic links and special files
  *	tree_group.c	small files, in groups through one buffer
