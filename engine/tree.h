@@ -4,7 +4,9 @@
  *
  *	tree.c		the job: checks, staging, the end
  *	tree_publish.c	the copy takes its name, or changes places with what has it
- *	tree_dir.c	directories: opened, listed, finished deepest first
+ *	tree_dir.c	directories: listed, finished deepest first
+ *	tree_mkdir.c	their copies: made, or taken where they are
+ *	tree_open.c	those of them that are open, a bounded number
  *	tree_batch.c	what is in them: batches of names; symbolic links and special files
  *	tree_group.c	small files, in groups through one buffer
  *	tree_file.c	one regular file; large ones as file copies

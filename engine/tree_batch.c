@@ -23,6 +23,7 @@
 #include "tree_group.h"
 #include "tree_link.h"
 #include "tree_made.h"
+#include "tree_open.h"
 #include "worker.h"
 
 #define BATCH_BYTES 8192 /* of names in a batch; at least one of NAME_MAX fits */
@@ -418,7 +419,7 @@ static void copy_entries(struct step *step)
 {
 	struct tree_batch *batch = step->batch;
 	struct tree_dir *dir = batch->dir;
-	int r = tree_dir_acquire(dir, &step->src_dir, &step->dst_dir);
+	int r = tree_open_acquire(dir, &step->src_dir, &step->dst_dir);
 
 	if (r < 0) {
 		tree_fail(dir->tree, dir, NULL, "openat", r);
@@ -427,7 +428,7 @@ static void copy_entries(struct step *step)
 	}
 	while (batch->at < batch->size && !step->full && !tree_is_stopping(dir->tree))
 		copy_entry(step);
-	tree_dir_release(dir);
+	tree_open_release(dir);
 }
 
 static void batch_task(struct task *task, struct worker *worker)

@@ -25,7 +25,7 @@ struct tree_dir {
 	struct tree_job *tree;
 	struct tree_dir *parent; /* a reference; NULL: the root */
 
-	/* set by the first run of the task */
+	/* set by the first run of the task: tree_mkdir.h */
 	bool made;
 	bool existed;		  /* in the destination, before the copy: with tree_job::merging */
 	bool opened_up;		  /* existed without what its owner needs to change it */
@@ -41,7 +41,7 @@ struct tree_dir {
 	/* protected by tree_job::lock */
 	unsigned refs;
 	unsigned pending;
-	unsigned users; /* of the descriptors */
+	unsigned users; /* of the descriptors: tree_open.h */
 	int src_fd;	/* -1: not open */
 	int dst_fd;
 	TAILQ_ENTRY(tree_dir) idle_link; /* open and users == 0 */
@@ -60,13 +60,6 @@ struct metadata_made tree_dir_made(const struct tree_dir *dir);
 
 struct tree_dir *tree_dir_ref(struct tree_dir *dir);
 void tree_dir_unref(struct tree_dir *dir);
-
-/**
- * Its descriptors, opened again if need be; until tree_dir_release(). -errno; -ESTALE: it was
- * replaced.
- */
-int tree_dir_acquire(struct tree_dir *dir, int *ret_src_fd, int *ret_dst_fd);
-void tree_dir_release(struct tree_dir *dir);
 
 /** @n more things keep it from being finished. */
 void tree_dir_add_pending(struct tree_dir *dir, unsigned n);

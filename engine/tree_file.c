@@ -16,6 +16,7 @@
 #include "tree_batch.h"
 #include "tree_dir.h"
 #include "tree_link.h"
+#include "tree_open.h"
 #include "tree_verify.h"
 #include "worker.h"
 
@@ -156,7 +157,7 @@ static int place(struct tree_job *tree, struct tree_dir *dir, struct tree_file *
 
 	if (!dir || file->dst_fd < 0 || (file->in_staging && (keep || tree_is_stopping(tree))))
 		return 0; /* as it should be, or removed with all that is staged */
-	r = tree_dir_acquire(dir, &src_dir, &dst_dir);
+	r = tree_open_acquire(dir, &src_dir, &dst_dir);
 	if (r < 0)
 		return r;
 	if (file->in_staging)
@@ -164,7 +165,7 @@ static int place(struct tree_job *tree, struct tree_dir *dir, struct tree_file *
 	else if (keep && file->settled)
 		r = tree_merge_publish(tree, &file->merge, dst_dir, file->dst_fd, file->name);
 	tree_merge_discard(&file->merge, dst_dir);
-	tree_dir_release(dir);
+	tree_open_release(dir);
 	return r;
 }
 

@@ -15,6 +15,7 @@
 #include "tree_dir.h"
 #include "tree_batch.h"
 #include "tree_merge.h"
+#include "tree_open.h"
 
 #define FIRST_BUCKETS 256
 #define UNLOCK_TRIES 20 /* to link what is not to be changed */
@@ -319,17 +320,17 @@ static int make_name(struct tree_link *link, struct tree_dir *dir, const char *n
 	struct pair_of_names names = { .from = link->name, .to = name };
 	int src_fd, r;
 
-	r = tree_dir_acquire(link->dir, &src_fd, &names.from_dir);
+	r = tree_open_acquire(link->dir, &src_fd, &names.from_dir);
 	if (r < 0)
 		return r;
-	r = tree_dir_acquire(dir, &src_fd, &names.to_dir);
+	r = tree_open_acquire(dir, &src_fd, &names.to_dir);
 	if (r == 0) {
 		r = tree->merging ? merge_name(tree, &names) : link_name(&names, name);
 		if (r == 0 && tree->merging)
 			tell_linked(tree, &names);
-		tree_dir_release(dir);
+		tree_open_release(dir);
 	}
-	tree_dir_release(link->dir);
+	tree_open_release(link->dir);
 	return r;
 }
 
