@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs_view.h"
 #include "json.h"
 
 /* How much is said of what has failed, so that all fits into an attribute. */
@@ -105,7 +106,7 @@ static int to_text(struct jobs *jobs, struct jobs_entry *entry, const struct det
 	_cleanup_json_ json_object *object = NULL;
 	struct jobs_view view;
 
-	jobs_look(jobs, entry, &view);
+	jobs_view_get(jobs, entry, &view);
 	object = view_to_json(&view, detail);
 	jobs_view_destroy(&view);
 	return object ? json_to_text(object, ret) : -ENOMEM;

@@ -1,76 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * jobs.c - the table; see jobs.h.
- *
- * An entry belongs to the table while its job lives or is remembered; others hold references. Jobs
- * are started and cancelled with no lock held: the engine may call back at once.
+ * jobs.c - the table: who is in it, who may see it, what is remembered of a job; see jobs.h.
  */
-#include "jobs.h"
+#include "jobs_private.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
 #include "arsync/base.h"
-#include "waiting.h"
-
-#define BUCKETS 1024
-#define COUNT_AFTER_MS 500 /* shorter jobs are not worth to be counted */
-#define SAMPLE_MS 500	   /* at least between two looks that make a rate */
-#define WEIGHT_OF_LATE 0.5 /* of the last sample in a rate */
 
 /* Bytes of failures' paths that are remembered of a job that has ended. */
 #define FAILURES_SIZE_MAX (32 * 1024)
-
-TAILQ_HEAD(entry_list, jobs_entry);
-
-struct jobs_entry {
-	/* Set once. */
-	uint64_t id;
-	uid_t uid;
-	bool background;
-	char *source;
-	char *destination;
-	char *tag;
-	int64_t submitted_ms;
-	/* Under jobs::lock. */
-	enum jobs_state state;
-	struct job *job; /* a reference; NULL once it has ended */
-	uint64_t started_ms, ended_ms;
-	struct {
-		uint64_t at_ms, bytes, files;
-		double bytes_rate, files_rate; /* a second */
-	} sample;
-	TAILQ_HEAD(, jobs_watcher) watchers;
-	TAILQ_ENTRY(jobs_entry) link; /* in jobs::live or jobs::finished */
-	LIST_ENTRY(jobs_entry) bucket_link;
-	/* Set once, under the lock, when the job ends. */
-	struct job_progress last;
-	uint64_t directories, others;
-	bool published;
-	int error;
-	struct job_failure *failures; /* the strings, too */
-	size_t n_failures;
-	/* Atomic. */
-	atomic_uint refs;
-};
-
-struct jobs {
-	/* Set once. */
-	unsigned live_max;
-	/* Under the lock: a leaf. */
-	pthread_mutex_t lock;
-	uint64_t last_id;
-	unsigned n_live;
-	unsigned n_finished;
-	unsigned n_background; /* of the live ones, those that run */
-	bool stopping;
-	struct entry_list live;	    /* by number */
-	struct entry_list finished; /* the first to end first */
-	LIST_HEAD(, jobs_entry) buckets[BUCKETS];
-};
 
 const char *jobs_state_name(enum jobs_state state)
 {
@@ -231,7 +172,7 @@ int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry 
 		entry->id = ++jobs->last_id;
 		jobs->n_live++;
 		TAILQ_INSERT_TAIL(&jobs->live, entry, link);
-		LIST_INSERT_HEAD(&jobs->buckets[entry->id % BUCKETS], entry, bucket_link);
+		LIST_INSERT_HEAD(&jobs->buckets[entry->id % JOBS_BUCKETS], entry, bucket_link);
 	}
 	pthread_mutex_unlock(&jobs->lock);
 	if (r < 0) {
@@ -243,125 +184,17 @@ int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry 
 	return 0;
 }
 
-/* The only place where a state changes. */
-static void set_state_locked(struct jobs *jobs, struct jobs_entry *entry, enum jobs_state state)
-{
-	switch (state) {
-	case JOBS_QUEUED:
-		assert(false); /* how it begins */
-		break;
-	case JOBS_RUNNING:
-		assert(entry->state == JOBS_QUEUED);
-		entry->started_ms = entry->sample.at_ms = waiting_now_ms();
-		jobs->n_background += entry->background;
-		break;
-	case JOBS_CANCELLING:
-		assert(entry->state == JOBS_RUNNING);
-		break;
-	case JOBS_DONE:
-	case JOBS_FAILED:
-	case JOBS_CANCELLED:
-		assert(entry->state == JOBS_RUNNING || entry->state == JOBS_CANCELLING);
-		entry->ended_ms = waiting_now_ms();
-		jobs->n_background -= entry->background;
-		break;
-	}
-	entry->state = state;
-}
-
-static unsigned count_running_locked(const struct jobs *jobs, uid_t uid)
-{
-	const struct jobs_entry *entry;
-	unsigned n = 0, seen = 0;
-
-	TAILQ_FOREACH(entry, &jobs->live, link) {
-		if (seen == jobs->n_background)
-			break;
-		if (!entry->background || entry->state == JOBS_QUEUED)
-			continue;
-		seen++;
-		n += entry->uid == uid;
-	}
-	return n;
-}
-
-/* Of those who have the fewest running, the one that waits longest. */
-static struct jobs_entry *next_locked(struct jobs *jobs)
-{
-	struct jobs_entry *entry, *best = NULL;
-	unsigned n, fewest = JOBS_BACKGROUND_MAX;
-
-	if (jobs->n_background >= JOBS_BACKGROUND_MAX)
-		return NULL;
-	TAILQ_FOREACH(entry, &jobs->live, link) {
-		if (entry->state != JOBS_QUEUED || !entry->background ||
-		    (best && entry->uid == best->uid))
-			continue;
-		n = count_running_locked(jobs, entry->uid);
-		if (n < fewest) {
-			best = entry;
-			fewest = n;
-		}
-		if (n == 0)
-			break;
-	}
-	return best;
-}
-
-/* Starts what is to run now: @entry, where it need not wait, and those whose turn has come. */
-static void start_next(struct jobs *jobs)
-{
-	struct jobs_entry *entry;
-	struct job *job;
-
-	do {
-		job = NULL;
-		pthread_mutex_lock(&jobs->lock);
-		entry = next_locked(jobs);
-		if (entry) {
-			set_state_locked(jobs, entry, JOBS_RUNNING);
-			job = job_ref(entry->job);
-		}
-		pthread_mutex_unlock(&jobs->lock);
-		if (job)
-			job_start(job);
-		job_unref(job);
-	} while (entry);
-}
-
-/* Starts a job out of its turn. */
-static void start_now(struct jobs *jobs, struct jobs_entry *entry, bool cancelled)
-{
-	struct job *job = NULL;
-	bool start;
-
-	pthread_mutex_lock(&jobs->lock);
-	start = entry->state == JOBS_QUEUED;
-	if (start)
-		set_state_locked(jobs, entry, JOBS_RUNNING);
-	if (cancelled && entry->state == JOBS_RUNNING)
-		set_state_locked(jobs, entry, JOBS_CANCELLING);
-	if (entry->job)
-		job = job_ref(entry->job);
-	pthread_mutex_unlock(&jobs->lock);
-	if (job && cancelled)
-		job_cancel(job);
-	if (job && start)
-		job_start(job); /* a cancelled one ends without a byte copied */
-	job_unref(job);
-}
-
 void jobs_start(struct jobs *jobs, struct jobs_entry *entry)
 {
 	if (entry->background)
-		start_next(jobs);
+		jobs_queue_start_next(jobs);
 	else
-		start_now(jobs, entry, false);
+		jobs_queue_start_now(jobs, entry, false);
 }
 
 void jobs_cancel_entry(struct jobs *jobs, struct jobs_entry *entry)
 {
-	start_now(jobs, entry, true);
+	jobs_queue_start_now(jobs, entry, true);
 }
 
 static void record_locked(struct jobs *jobs, struct jobs_entry *entry,
@@ -375,11 +208,11 @@ static void record_locked(struct jobs *jobs, struct jobs_entry *entry,
 	entry->published = result->published;
 	entry->error = result->error;
 	if (result->error == 0)
-		set_state_locked(jobs, entry, JOBS_DONE);
+		jobs_queue_set_state_locked(jobs, entry, JOBS_DONE);
 	else if (result->error == -ECANCELED)
-		set_state_locked(jobs, entry, JOBS_CANCELLED);
+		jobs_queue_set_state_locked(jobs, entry, JOBS_CANCELLED);
 	else
-		set_state_locked(jobs, entry, JOBS_FAILED);
+		jobs_queue_set_state_locked(jobs, entry, JOBS_FAILED);
 }
 
 /* Returns one that is to be forgotten, or NULL. */
@@ -423,14 +256,14 @@ void jobs_end(struct jobs *jobs, struct jobs_entry *entry, const struct job_resu
 		TAILQ_REMOVE(&watchers, watcher, link);
 		watcher->ended(watcher);
 	}
-	start_next(jobs);
+	jobs_queue_start_next(jobs);
 }
 
 static struct jobs_entry *find_locked(struct jobs *jobs, uint64_t id)
 {
 	struct jobs_entry *entry;
 
-	LIST_FOREACH(entry, &jobs->buckets[id % BUCKETS], bucket_link)
+	LIST_FOREACH(entry, &jobs->buckets[id % JOBS_BUCKETS], bucket_link)
 		if (entry->id == id)
 			return entry;
 	return NULL;
@@ -513,10 +346,10 @@ int jobs_list(struct jobs *jobs, uid_t uid, uint64_t before, struct jobs_entry *
 	if (!list)
 		return -ENOMEM;
 	pthread_mutex_lock(&jobs->lock);
-	TAILQ_FOREACH_REVERSE(entry, &jobs->live, entry_list, link)
+	TAILQ_FOREACH_REVERSE(entry, &jobs->live, jobs_entry_list, link)
 		if (may_see(entry, uid) && (before == 0 || entry->id < before))
 			list[n++] = jobs_ref(entry);
-	TAILQ_FOREACH_REVERSE(entry, &jobs->finished, entry_list, link)
+	TAILQ_FOREACH_REVERSE(entry, &jobs->finished, jobs_entry_list, link)
 		if (may_see(entry, uid) && (before == 0 || entry->id < before))
 			list[n++] = jobs_ref(entry);
 	pthread_mutex_unlock(&jobs->lock);
@@ -532,118 +365,6 @@ void jobs_list_free(struct jobs_entry **list, size_t n)
 	for (size_t i = 0; i < n; i++)
 		jobs_unref(list[i]);
 	free(list);
-}
-
-static double smooth(double before, uint64_t done, uint64_t ms)
-{
-	double now = (double)done * 1000 / (double)ms;
-
-	return before > 0 ? before + WEIGHT_OF_LATE * (now - before) : now;
-}
-
-static void sample_locked(struct jobs_entry *entry, const struct job_progress *progress,
-			  uint64_t now)
-{
-	uint64_t ms = now - entry->sample.at_ms;
-
-	if (ms < SAMPLE_MS)
-		return;
-	entry->sample.bytes_rate =
-		smooth(entry->sample.bytes_rate, progress->bytes - entry->sample.bytes, ms);
-	entry->sample.files_rate =
-		smooth(entry->sample.files_rate, progress->files - entry->sample.files, ms);
-	entry->sample.at_ms = now;
-	entry->sample.bytes = progress->bytes;
-	entry->sample.files = progress->files;
-}
-
-/* What takes longer, the bytes or the files. */
-static int64_t eta(const struct jobs_entry *entry, const struct job_progress *progress)
-{
-	double bytes_left =
-		(double)(progress->bytes_total - progress->bytes_skipped) - (double)progress->bytes;
-	double files_left =
-		(double)(progress->files_total - progress->files_skipped) - (double)progress->files;
-	double bytes_rate = entry->sample.bytes_rate, files_rate = entry->sample.files_rate;
-	double seconds = 0;
-
-	if (!progress->totals_known || (bytes_rate <= 0 && files_rate <= 0))
-		return -1;
-	if (bytes_rate > 0)
-		seconds = bytes_left / bytes_rate;
-	if (files_rate > 0)
-		seconds = MAX(seconds, files_left / files_rate);
-	return seconds < 1e9 ? (int64_t)(seconds * 1000) : -1;
-}
-
-/* True: somebody should count what there is to do. */
-static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
-{
-	struct job_progress progress = entry->last;
-	uint64_t now = waiting_now_ms();
-	bool final = jobs_state_is_final(entry->state);
-
-	if (entry->job)
-		job_get_progress(entry->job, &progress);
-	*ret = (struct jobs_view){
-		.id = entry->id,
-		.uid = entry->uid,
-		.state = entry->state,
-		.background = entry->background,
-		.source = entry->source,
-		.destination = entry->destination,
-		.tag = entry->tag,
-		.bytes = progress.bytes,
-		.bytes_total = progress.bytes_total,
-		.files = progress.files,
-		.files_total = progress.files_total,
-		.directories = entry->directories,
-		.others = entry->others,
-		.published = entry->published,
-		.skipped = progress.skipped,
-		.files_skipped = progress.files_skipped,
-		.bytes_skipped = progress.bytes_skipped,
-		.n_failures = progress.failures,
-		.n_kept = entry->n_failures,
-		.totals_known = progress.totals_known,
-		.eta_ms = final ? 0 : -1,
-		.submitted_ms = entry->submitted_ms,
-		.error = entry->error,
-		.job = entry->job ? job_ref(entry->job) : NULL,
-	};
-	if (entry->n_failures > 0)
-		memcpy(ret->failures, entry->failures,
-		       entry->n_failures * sizeof(*entry->failures));
-	if (entry->state == JOBS_QUEUED)
-		return false;
-	ret->elapsed_ms = (final ? entry->ended_ms : now) - entry->started_ms;
-	if (!final) {
-		sample_locked(entry, &progress, now);
-		ret->rate = (uint64_t)entry->sample.bytes_rate;
-		ret->eta_ms = eta(entry, &progress);
-	}
-	if (ret->rate == 0)
-		ret->rate = progress.bytes * 1000 / MAX(ret->elapsed_ms, UINT64_C(1));
-	return entry->state == JOBS_RUNNING && !progress.totals_known &&
-	       ret->elapsed_ms >= COUNT_AFTER_MS;
-}
-
-void jobs_look(struct jobs *jobs, struct jobs_entry *entry, struct jobs_view *ret)
-{
-	bool want_totals;
-
-	pthread_mutex_lock(&jobs->lock);
-	want_totals = look_locked(entry, ret);
-	pthread_mutex_unlock(&jobs->lock);
-	if (want_totals)
-		job_want_totals(ret->job);
-	if (ret->job)
-		ret->n_kept = job_get_failures(ret->job, ret->failures, JOB_FAILURES_KEPT);
-}
-
-void jobs_view_destroy(struct jobs_view *view)
-{
-	job_unref(view->job);
 }
 
 bool jobs_watch(struct jobs *jobs, struct jobs_entry *entry, struct jobs_watcher *watcher)

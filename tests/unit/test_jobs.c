@@ -17,6 +17,7 @@
 #include "arsync/base.h"
 #include "job_json.h"
 #include "jobs.h"
+#include "jobs_view.h"
 #include "json.h"
 
 #define ALICE 1000
@@ -105,7 +106,7 @@ static bool has_ended(struct fixture *f, size_t i)
 {
 	struct jobs_view view;
 
-	jobs_look(f->jobs, f->entry[i], &view);
+	jobs_view_get(f->jobs, f->entry[i], &view);
 	jobs_view_destroy(&view);
 	return jobs_state_is_final(view.state);
 }
@@ -156,7 +157,7 @@ static enum jobs_state state_of(struct fixture *f, size_t i)
 {
 	struct jobs_view view;
 
-	jobs_look(f->jobs, f->entry[i], &view);
+	jobs_view_get(f->jobs, f->entry[i], &view);
 	jobs_view_destroy(&view);
 	return view.state;
 }
