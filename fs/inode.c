@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inode.c - the inode table: hash shards and reference counts.
+ * inode.c - inodes: looked up, referenced, forgotten; see inode.h.
  *
  * inode_lookup() opens the name O_PATH, asks that descriptor (not the name) who it is, and lets
  * find_or_add() count the lookup. Descriptors of lookups go to the pool (inode_pool.h).
@@ -15,18 +15,16 @@
 #include "arsync/base.h"
 #include "inode_path.h"
 #include "inode_pool.h"
-
-#define INITIAL_BUCKETS 64
-#define BUCKET_LOAD 2 /* inodes a bucket before the shard's hash doubles */
+#include "inode_table.h"
 
 void inode_lock(struct inode_table *table, const struct inode *inode)
 {
-	pthread_mutex_lock(&inode_shard_of(table, inode)->lock);
+	pthread_mutex_lock(&inode_table_shard_of(table, inode)->lock);
 }
 
 void inode_unlock(struct inode_table *table, const struct inode *inode)
 {
-	pthread_mutex_unlock(&inode_shard_of(table, inode)->lock);
+	pthread_mutex_unlock(&inode_table_shard_of(table, inode)->lock);
 }
 
 void inode_key(const struct inode *inode, struct backing_key *ret)
@@ -37,82 +35,6 @@ void inode_key(const struct inode *inode, struct backing_key *ret)
 	memcpy(ret->bytes, inode->key_bytes, inode->key_size);
 }
 
-static bool has_key(const struct inode *inode, const struct backing_key *key)
-{
-	return inode->mount == key->mount && inode->key_type == key->type &&
-	       inode->key_size == key->size && memcmp(inode->key_bytes, key->bytes, key->size) == 0;
-}
-
-static struct inode **bucket_of(const struct inode_shard *shard, uint64_t hash)
-{
-	return &shard->buckets[(hash / INODE_SHARDS) & (shard->n_buckets - 1)];
-}
-
-/* @id: of @key, or where its numbers begin. */
-static struct inode *find_locked(const struct inode_shard *shard, uint64_t id,
-				 const struct backing_key *key)
-{
-	struct inode *inode = *bucket_of(shard, node_id_hash(id));
-
-	while (inode && !has_key(inode, key))
-		inode = inode->hash_next;
-	return inode;
-}
-
-static struct inode *find_id_locked(const struct inode_shard *shard, uint64_t id)
-{
-	struct inode *inode = *bucket_of(shard, node_id_hash(id));
-
-	while (inode && inode->id != id)
-		inode = inode->hash_next;
-	return inode;
-}
-
-/* Without memory the chains stay long, that is all. */
-static void grow_locked(struct inode_shard *shard)
-{
-	struct inode **old = shard->buckets;
-	size_t n_old = shard->n_buckets;
-	struct inode **new = calloc(n_old * 2, sizeof(*new));
-
-	if (!new)
-		return;
-	shard->buckets = new;
-	shard->n_buckets = n_old * 2;
-	for (size_t i = 0; i < n_old; i++) {
-		for (struct inode *inode = old[i], *next; inode; inode = next) {
-			struct inode **bucket = bucket_of(shard, node_id_hash(inode->id));
-
-			next = inode->hash_next;
-			inode->hash_next = *bucket;
-			*bucket = inode;
-		}
-	}
-	free(old);
-}
-
-static void insert_locked(struct inode_shard *shard, struct inode *inode)
-{
-	struct inode **bucket;
-
-	if (shard->n_inodes >= shard->n_buckets * BUCKET_LOAD)
-		grow_locked(shard);
-	bucket = bucket_of(shard, node_id_hash(inode->id));
-	inode->hash_next = *bucket;
-	*bucket = inode;
-	shard->n_inodes++;
-}
-
-static void remove_locked(struct inode_shard *shard, const struct inode *inode)
-{
-	struct inode **link = bucket_of(shard, node_id_hash(inode->id));
-
-	while (*link != inode)
-		link = &(*link)->hash_next;
-	*link = inode->hash_next;
-	shard->n_inodes--;
-}
-
 struct inode *inode_from_id(struct inode_table *table, uint64_t id)
 {
 	struct inode_shard *shard;
@@ -120,20 +42,20 @@ struct inode *inode_from_id(struct inode_table *table, uint64_t id)
 
 	if (id == NODE_ID_ROOT)
 		return table->root;
-	shard = inode_shard_of_id(table, id);
+	shard = inode_table_shard_of_id(table, id);
 	pthread_mutex_lock(&shard->lock);
-	inode = find_id_locked(shard, id);
+	inode = inode_table_find_id_locked(shard, id);
 	pthread_mutex_unlock(&shard->lock);
 	return inode;
 }
 
 struct inode *inode_ref_id(struct inode_table *table, uint64_t id)
 {
-	struct inode_shard *shard = inode_shard_of_id(table, id);
+	struct inode_shard *shard = inode_table_shard_of_id(table, id);
 	struct inode *inode;
 
 	pthread_mutex_lock(&shard->lock);
-	inode = find_id_locked(shard, id);
+	inode = inode_table_find_id_locked(shard, id);
 	if (inode)
 		inode_ref(inode);
 	pthread_mutex_unlock(&shard->lock);
@@ -156,7 +78,7 @@ static bool drop_ref_locked(struct inode_shard *shard, struct inode *inode)
 {
 	if (atomic_fetch_sub_explicit(&inode->refs, 1, memory_order_acq_rel) != 1)
 		return false;
-	remove_locked(shard, inode);
+	inode_table_remove_locked(shard, inode);
 	return true;
 }
 
@@ -173,7 +95,7 @@ static void free_chain(struct inode_table *table, struct inode *inode)
 		free(inode->name);
 		free(inode); /* without openers: they hold references */
 		if (parent) {
-			struct inode_shard *shard = inode_shard_of(table, parent);
+			struct inode_shard *shard = inode_table_shard_of(table, parent);
 			struct fd_ref *fd = NULL;
 
 			pthread_mutex_lock(&shard->lock);
@@ -189,7 +111,7 @@ static void free_chain(struct inode_table *table, struct inode *inode)
 
 static void unref_and_forget(struct inode_table *table, struct inode *inode, bool unref, uint64_t n)
 {
-	struct inode_shard *shard = inode_shard_of(table, inode);
+	struct inode_shard *shard = inode_table_shard_of(table, inode);
 	struct fd_ref *fd = NULL;
 	bool last = false;
 
@@ -280,24 +202,24 @@ static int find_or_add(struct inode_table *table, const struct backing_key *key,
 		       const struct statx *stx, struct inode **ret)
 {
 	uint64_t id = node_id_of(&table->ids, key);
-	struct inode_shard *shard = inode_shard_of_id(table, id);
+	struct inode_shard *shard = inode_table_shard_of_id(table, id);
 	struct inode *spare = NULL;
 	struct inode *inode;
 
 	pthread_mutex_lock(&shard->lock);
-	inode = find_locked(shard, id, key);
+	inode = inode_table_find_locked(shard, id, key);
 	if (!inode) {
 		pthread_mutex_unlock(&shard->lock);
 		spare = new_inode(table, key, id, stx);
 		if (!spare)
 			return -ENOMEM;
 		pthread_mutex_lock(&shard->lock);
-		inode = find_locked(shard, id, key);
+		inode = inode_table_find_locked(shard, id, key);
 		if (!inode) {
 			inode = TAKE_PTR(spare);
-			while (find_id_locked(shard, inode->id))
+			while (inode_table_find_id_locked(shard, inode->id))
 				inode->id = node_id_next(inode->id);
-			insert_locked(shard, inode);
+			inode_table_insert_locked(shard, inode);
 		}
 	}
 	if (inode->nlookup++ == 0)
@@ -434,9 +356,9 @@ int inode_find(struct inode_table *table, int fd, struct inode **ret)
 	if (r < 0)
 		return r;
 	id = node_id_of(&table->ids, &key);
-	shard = inode_shard_of_id(table, id);
+	shard = inode_table_shard_of_id(table, id);
 	pthread_mutex_lock(&shard->lock);
-	inode = find_locked(shard, id, &key);
+	inode = inode_table_find_locked(shard, id, &key);
 	if (inode)
 		inode_ref(inode);
 	pthread_mutex_unlock(&shard->lock);
@@ -444,98 +366,4 @@ int inode_find(struct inode_table *table, int fd, struct inode **ret)
 		return -ENOENT;
 	*ret = inode;
 	return 0;
-}
-
-void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *ret_fds)
-{
-	*ret_inodes = 0;
-	*ret_fds = 0;
-	for (size_t i = 0; i < INODE_SHARDS; i++) {
-		pthread_mutex_lock(&table->shards[i].lock);
-		*ret_inodes += table->shards[i].n_inodes;
-		*ret_fds += table->shards[i].n_cached;
-		pthread_mutex_unlock(&table->shards[i].lock);
-	}
-	*ret_inodes -= 1; /* the root */
-}
-
-int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table **ret)
-{
-	struct inode_table *table = calloc(1, sizeof(*table));
-	struct backing_key root;
-	struct statx stx;
-	int fd;
-	int r = -ENOMEM;
-
-	if (!table)
-		return -ENOMEM;
-	table->backing = backing;
-	table->cached_max = MAX(fd_max / INODE_SHARDS, 1U);
-	for (size_t i = 0; i < INODE_SHARDS; i++) {
-		struct inode_shard *shard = &table->shards[i];
-
-		pthread_mutex_init(&shard->lock, NULL);
-		shard->n_buckets = INITIAL_BUCKETS;
-		shard->buckets = calloc(INITIAL_BUCKETS, sizeof(*shard->buckets));
-		if (!shard->buckets)
-			goto fail;
-	}
-	fd = fcntl(backing->root_fd, F_DUPFD_CLOEXEC, 3);
-	if (fd < 0) {
-		r = negative_errno();
-		goto fail;
-	}
-	r = fd_ref_new(fd, &table->root_fd);
-	if (r < 0)
-		goto fail;
-	r = backing_identify(backing, backing->root_fd, &root);
-	if (r < 0)
-		goto fail;
-	node_ids_init(&table->ids, &root, root.mount->by_handle);
-	r = inode_adopt(table, backing->root_fd, NULL, NULL, &stx, &table->root);
-	if (r < 0)
-		goto fail;
-	*ret = table;
-	return 0;
-fail:
-	inode_table_free(table);
-	return r;
-}
-
-/* Files that were open when the kernel went: it releases nothing after that. */
-static void free_openers(struct inode *inode)
-{
-	struct inode_opener *opener = inode->opens ? inode->opens->first : NULL;
-
-	while (opener) {
-		struct inode_opener *next = opener->next;
-
-		fd_ref_put(opener->fd);
-		opener->free(opener);
-		opener = next;
-	}
-	free(inode->opens);
-}
-
-void inode_table_free(struct inode_table *table)
-{
-	if (!table)
-		return;
-	inode_pool_trim(table);
-	for (size_t i = 0; i < INODE_SHARDS; i++) {
-		struct inode_shard *shard = &table->shards[i];
-
-		for (size_t j = 0; shard->buckets && j < shard->n_buckets; j++) {
-			for (struct inode *inode = shard->buckets[j], *next; inode; inode = next) {
-				next = inode->hash_next;
-				free_openers(inode);
-				free(inode->name);
-				free(inode);
-			}
-		}
-		free(shard->buckets);
-		pthread_mutex_destroy(&shard->lock);
-	}
-	fd_ref_put(table->root_fd);
-	free(table);
 }

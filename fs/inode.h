@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inode.h - the table of files that the kernel knows, and their names, descriptors and open
- * handles.
+ * inode.h - the files that the kernel knows, and their names, descriptors and open handles.
  *
  * An inode here is a key (backing.h), a count of lookups that the kernel has not forgotten yet, and
  * what is needed to get at the file again. It holds no descriptor of its own: inode_path_open()
@@ -12,14 +11,11 @@
  * or somebody holds an internal reference: an open handle, a child's hint, a job. A reference may
  * be taken from another reference without the lock; the last one is dropped under the lock.
  *
- * Locks: the table is split into shards, each with a mutex that protects everything of its inodes
- * marked below. A leaf lock: nothing else is locked, no system call made and nothing closed under
- * it.
+ * Locks: what is marked below is protected by the lock of the inode's shard (inode_table.h), a leaf.
  */
 #ifndef ARSYNCFS_INODE_H
 #define ARSYNCFS_INODE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,8 +24,6 @@
 #include "backing.h"
 #include "fd_ref.h"
 #include "node_id.h"
-
-#define INODE_SHARDS 32
 
 /* Somebody's open file: requests that carry no handle may borrow its descriptor. */
 struct inode_opener {
@@ -85,38 +79,7 @@ struct inode {
 	unsigned char key_bytes[];
 };
 
-struct inode_shard {
-	pthread_mutex_t lock;
-	struct inode **buckets;
-	size_t n_buckets; /* a power of two */
-	size_t n_inodes;
-	struct inode *newest, *oldest; /* the pool's list */
-	unsigned n_cached;
-};
-
-struct inode_table {
-	/* Set once. */
-	struct backing *backing;
-	struct node_ids ids;
-	struct inode *root;
-	struct fd_ref *root_fd;
-	unsigned cached_max; /* descriptors a shard keeps */
-	/* Atomic. */
-	atomic_uint generations; /* given out */
-	/* Each with a lock of its own. */
-	struct inode_shard shards[INODE_SHARDS];
-};
-
-/**
- * Makes a table that knows the root of @backing. @fd_max bounds the pool of descriptors; a few more
- * are open while they are in use. -errno.
- */
-int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table **ret);
-/**
- * Drops everything, whatever the kernel still knows or had open when it went. Accepts NULL. No
- * request may be running.
- */
-void inode_table_free(struct inode_table *table);
+struct inode_table;
 
 /** The inode of a node id that the kernel knows. NULL: it does not. */
 struct inode *inode_from_id(struct inode_table *table, uint64_t id);
@@ -162,25 +125,11 @@ struct inode *inode_ref(struct inode *inode);
 /** Accepts NULL. */
 void inode_unref(struct inode_table *table, struct inode *inode);
 
-static inline struct inode_shard *inode_shard_of_id(struct inode_table *table, uint64_t id)
-{
-	return &table->shards[node_id_hash(id) % INODE_SHARDS];
-}
-
-static inline struct inode_shard *inode_shard_of(struct inode_table *table,
-						 const struct inode *inode)
-{
-	return inode_shard_of_id(table, inode->id);
-}
-
 /** Protects what the struct says; briefly. */
 void inode_lock(struct inode_table *table, const struct inode *inode);
 void inode_unlock(struct inode_table *table, const struct inode *inode);
 
 /** Rebuilds the key. */
 void inode_key(const struct inode *inode, struct backing_key *ret);
-
-/** How many inodes are known, without the root, and how many descriptors the pool keeps. */
-void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *ret_fds);
 
 #endif /* ARSYNCFS_INODE_H */

@@ -15,6 +15,7 @@
 
 #include "arsync/base.h"
 #include "inode_pool.h"
+#include "inode_table.h"
 
 /* The names from an ancestor down to an inode, the last one first. */
 struct walk {

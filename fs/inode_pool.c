@@ -8,6 +8,7 @@
 #include "inode_pool.h"
 
 #include "arsync/base.h"
+#include "inode_table.h"
 
 static void unlink_locked(struct inode_shard *shard, struct inode *inode)
 {
@@ -38,7 +39,7 @@ struct fd_ref *inode_pool_take_locked(struct inode_shard *shard, struct inode *i
 
 struct fd_ref *inode_pool_add(struct inode_table *table, struct inode *inode, struct fd_ref *fd)
 {
-	struct inode_shard *shard = inode_shard_of(table, inode);
+	struct inode_shard *shard = inode_table_shard_of(table, inode);
 	struct fd_ref *surplus = NULL;
 	struct fd_ref *use;
 
@@ -64,7 +65,7 @@ struct fd_ref *inode_pool_add(struct inode_table *table, struct inode *inode, st
 
 struct fd_ref *inode_pool_get(struct inode_table *table, struct inode *inode)
 {
-	struct inode_shard *shard = inode_shard_of(table, inode);
+	struct inode_shard *shard = inode_table_shard_of(table, inode);
 	struct fd_ref *fd = NULL;
 
 	if (inode == table->root)

@@ -7,6 +7,8 @@
 
 #include "inode.h"
 
+struct inode_shard;
+
 /**
  * Puts @fd into the pool as the descriptor of @inode, unless it has one, and returns, with a
  * reference, the one to use. Takes over the caller's reference of @fd.

@@ -18,6 +18,7 @@
 #include "arsync/base.h"
 #include "caller.h"
 #include "inode_path.h"
+#include "inode_table.h"
 #include "waiting.h"
 
 /* However long names are believed that are there. */

@@ -22,6 +22,7 @@
 #include "arsync/leftover.h"
 #include "caller.h"
 #include "cpu_latency.h"
+#include "inode_table.h"
 #include "jobs.h"
 #include "mountinfo.h"
 #include "mountpoint.h"

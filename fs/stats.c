@@ -7,6 +7,7 @@
 
 #include "arsync/base.h"
 #include "cpu_latency.h"
+#include "inode_table.h"
 #include "json.h"
 #include "ring.h"
 #include "session.h"

@@ -19,9 +19,9 @@
 #include <cmocka.h>
 
 #include "arsync/base.h"
-#include "inode.h"
 #include "inode_path.h"
 #include "inode_pool.h"
+#include "inode_table.h"
 
 #define FD_MAX 64 /* of the pool */
 #define MANY 600
