@@ -105,27 +105,45 @@ static bool read_number(const char *path, uint64_t *ret)
 	return file && fscanf(file, "%" SCNu64, ret) == 1;
 }
 
-/* Bytes that /proc/meminfo tells; UINT64_MAX: it does not. */
-static uint64_t read_meminfo(const char *name)
+/* One line of /proc/meminfo. */
+struct meminfo {
+	const char *name;
+	uint64_t bytes; /* UINT64_MAX: it does not tell */
+};
+
+static bool parse_meminfo(struct meminfo *info, const char *line)
 {
-	_cleanup_(close_file) FILE *file = fopen("/proc/meminfo", "re");
-	size_t length = strlen(name);
-	char line[128];
+	size_t length = strlen(info->name);
 	uint64_t kib;
 
-	while (file && fgets(line, sizeof(line), file))
-		if (strncmp(line, name, length) == 0 && line[length] == ':' &&
-		    sscanf(line + length + 1, "%" SCNu64 " kB", &kib) == 1)
-			return kib * KIB;
-	return UINT64_MAX;
+	if (strncmp(line, info->name, length) != 0 || line[length] != ':' ||
+	    sscanf(line + length + 1, "%" SCNu64 " kB", &kib) != 1)
+		return false;
+	info->bytes = kib * KIB;
+	return true;
+}
+
+/* All of these, which are told once each, in one reading, for which the kernel adds everything up. */
+static void read_meminfo(struct meminfo *info, size_t n)
+{
+	_cleanup_(close_file) FILE *file = fopen("/proc/meminfo", "re");
+	size_t missing = n;
+	char line[128];
+
+	for (size_t i = 0; i < n; i++)
+		info[i].bytes = UINT64_MAX;
+	while (file && missing > 0 && fgets(line, sizeof(line), file))
+		for (size_t i = 0; i < n; i++)
+			missing -= parse_meminfo(&info[i], line);
 }
 
 uint64_t page_cache_dirty(void)
 {
-	uint64_t dirty = read_meminfo("Dirty");
-	uint64_t writeback = read_meminfo("Writeback");
+	struct meminfo info[] = { { .name = "Dirty" }, { .name = "Writeback" } };
 
-	return MAX(dirty, writeback) == UINT64_MAX ? UINT64_MAX : dirty + writeback;
+	read_meminfo(info, ARRAY_SIZE(info));
+	return MAX(info[0].bytes, info[1].bytes) == UINT64_MAX ? UINT64_MAX :
+								 info[0].bytes + info[1].bytes;
 }
 
 /* One of the two thresholds: given in bytes or, when that is 0, in percent of @available. */
@@ -142,12 +160,13 @@ static uint64_t threshold(const char *bytes_path, const char *ratio_path, uint64
 
 uint64_t page_cache_dirty_limit(void)
 {
-	uint64_t available = read_meminfo("MemAvailable");
-	uint64_t background = threshold("/proc/sys/vm/dirty_background_bytes",
-					"/proc/sys/vm/dirty_background_ratio", available);
-	uint64_t limit =
-		threshold("/proc/sys/vm/dirty_bytes", "/proc/sys/vm/dirty_ratio", available);
+	struct meminfo available = { .name = "MemAvailable" };
+	uint64_t background, limit;
 
+	read_meminfo(&available, 1);
+	background = threshold("/proc/sys/vm/dirty_background_bytes",
+			       "/proc/sys/vm/dirty_background_ratio", available.bytes);
+	limit = threshold("/proc/sys/vm/dirty_bytes", "/proc/sys/vm/dirty_ratio", available.bytes);
 	if (background == UINT64_MAX || limit == UINT64_MAX)
 		return UINT64_MAX;
 	return background / 2 + limit / 2;

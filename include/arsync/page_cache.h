@@ -22,7 +22,10 @@ struct page_cache_range {
  */
 int page_cache_query(int fd, uint64_t offset, uint64_t length, struct page_cache_range *ret);
 
-/** Bytes of all files that are not on their disks yet. UINT64_MAX when /proc does not say. */
+/**
+ * Bytes of all files that are not on their disks yet. Reads /proc/meminfo, once. UINT64_MAX when /proc
+ * does not say.
+ */
 uint64_t page_cache_dirty(void);
 
 /**

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_page_cache.c - what is in memory of a file, as cachestat(2) says and as mincore(2) says.
+ * test_page_cache.c - what is in memory of a file, as cachestat(2) says and as mincore(2) says, and
+ * what /proc says of all.
  *
  * For the second half cachestat(2) is forbidden by a seccomp filter. That cannot be taken off again,
  * so these tests come last.
@@ -12,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -31,12 +33,28 @@
 
 static uint64_t page; /* its size */
 
+static const char *meminfo;    /* what /proc/meminfo says; NULL: what the kernel does */
+static unsigned meminfo_reads; /* with it */
+
+FILE *__wrap_fopen64(const char *path, const char *mode);
+FILE *__real_fopen64(const char *path, const char *mode);
+
+FILE *__wrap_fopen64(const char *path, const char *mode)
+{
+	if (!meminfo || strcmp(path, "/proc/meminfo") != 0)
+		return __real_fopen64(path, mode);
+	meminfo_reads++;
+	return fmemopen((char *)(uintptr_t)meminfo, strlen(meminfo), "r");
+}
+
 static int setup(void **state)
 {
 	struct test_dir *dir = calloc(1, sizeof(*dir));
 
 	if (!dir)
 		return -1;
+	meminfo = NULL;
+	meminfo_reads = 0;
 	page = (uint64_t)sysconf(_SC_PAGESIZE);
 	if (test_dir_make(dir) < 0) {
 		test_dir_remove(dir);
@@ -221,6 +239,25 @@ static void test_page_cache_query_mincore_has_no_dirty(void **state)
 	assert_int_equal(query(fd, 0, SIZE).dirty, 0);
 }
 
+/* "Dirty" in two parts, and what is only called like one of them. */
+static void test_page_cache_dirty_reads_once(void **state)
+{
+	(void)state;
+	meminfo = "MemAvailable:    1000 kB\nDirty:             12 kB\nWriteback:         30 kB\n"
+		  "WritebackTmp:     900 kB\n";
+	assert_int_equal(page_cache_dirty(), 42 * KIB);
+	assert_int_equal(meminfo_reads, 1);
+}
+
+/* One of the two is no answer. */
+static void test_page_cache_dirty_not_told(void **state)
+{
+	(void)state;
+	meminfo = "MemAvailable:    1000 kB\nDirty:             12 kB\nWritebackTmp:       0 kB\n";
+	assert_true(page_cache_dirty() == UINT64_MAX);
+	assert_int_equal(meminfo_reads, 1);
+}
+
 static uint64_t number_in(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -286,7 +323,8 @@ int main(int argc, char **argv)
 		TEST(test_page_cache_query_dropped),	    TEST(test_page_cache_query_half_cached),
 		TEST(test_page_cache_query_long_range),	    TEST(test_page_cache_query_dirty),
 		TEST(test_page_cache_query_refuses),	    TEST(test_page_cache_dirty_limit),
-		TEST(test_page_cache_dirty_limit_in_bytes),
+		TEST(test_page_cache_dirty_limit_in_bytes), TEST(test_page_cache_dirty_reads_once),
+		TEST(test_page_cache_dirty_not_told),
 	};
 	const struct CMUnitTest by_mincore[] = {
 		TEST(test_page_cache_query_cached),
