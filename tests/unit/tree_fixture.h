@@ -20,18 +20,12 @@
 #include "staging.h"
 #include "tree.h"
 #include "tree_snapshot.h"
+#include "tree_source.h"
 
 #define B TEST_BLOCK
 #define LARGE (32 * MIB) /* to be caught in the middle */
 #define RUNS_MAX 64
 #define PATHS_MAX 4096 /* of the tests' paths */
-
-/* Somebody who is not root, with a further group. */
-#define USER 1234
-#define USER_GROUP 4321
-
-#define ACL_ACCESS "system.posix_acl_access"
-#define ACL_DEFAULT "system.posix_acl_default"
 
 /* What fails or is disturbed; set by the main thread, read by workers, all atomic. */
 extern struct tree_faults {
@@ -104,22 +98,6 @@ int teardown(void **state);
 struct fixture *fixture_of(void **state);
 void need_root(const char *what);
 int root_of(const struct fixture *f);
-void make_dir(struct fixture *f, const char *path);
-/* Of @size bytes, of which none is like another file's. */
-void make_file(struct fixture *f, const char *path, uint64_t size);
-/* Data where c is 'd', a hole where it is '.'; 256 KiB each. */
-void make_sparse(struct fixture *f, const char *path, const char *layout);
-void make_link(struct fixture *f, const char *from, const char *to);
-void make_symlink(struct fixture *f, const char *target, const char *path);
-void set_mode(struct fixture *f, const char *path, mode_t mode);
-void set_owner(struct fixture *f, const char *path, uid_t uid, gid_t gid);
-/* False: this file system has none of the kind. */
-bool set_xattr(struct fixture *f, const char *path, const char *name, const void *value,
-	       size_t size);
-bool set_acl(struct fixture *f, const char *path, const char *name);
-void stamp_all(struct fixture *f, const char *path);
-/* Everything below @path, and it, to a user. */
-int give(int at, const char *name, uid_t uid);
 /* On a worker's thread, so it only records. */
 void run_done(struct job *job, const struct job_result *result, void *userdata);
 /* The descriptors are closed again: the job has its own. */
@@ -148,17 +126,6 @@ struct tree_run *check_failure(struct fixture *f, struct order order, int error)
 /* Waits until the job has copied something; false: it has ended. */
 bool wait_progress(struct fixture *f, struct tree_run *run);
 void remove_copy(struct fixture *f, const char *name);
-/* Directories in one another, with files of sizes around everything that has a bound. */
-void make_sizes(struct fixture *f);
-/* "src/d/d/d", @depth of them. */
-void deep_path(char *path, unsigned depth);
-/* Below the path, in which there is room. */
-const char *with_name(char *path, const char *name);
-void make_simple(struct fixture *f);
-/* The user, and a directory "home" that is the user's. */
-struct cred *make_user(struct fixture *f);
-/* What the copy of the source should be when it is the user's. */
-void expect_given_to_user(struct snapshot *s);
 
 #define TEST(function, method)                                                                     \
 	{                                                                                          \
