@@ -13,6 +13,9 @@
 #include "arsync/base.h"
 #include "io_method.h"
 
+/* To see whether a cancelled job still writes. */
+#define WRITTEN_AFTERWARDS (24 * MIB)
+
 int harness_setup(void **state)
 {
 	const char *method = *state;
@@ -170,4 +173,105 @@ struct engine_stats harness_stats(struct harness *h)
 
 	engine_get_stats(harness_engine(h), &stats);
 	return stats;
+}
+
+uint64_t ways_sum(const struct job_result *result)
+{
+	uint64_t sum = 0;
+
+	for (int way = 0; way < COPY_WAY_COUNT; way++)
+		sum += result->bytes_by_way[way];
+	return sum;
+}
+
+void assert_result(const struct job_result *result, int error, uint64_t bytes)
+{
+	assert_int_equal(result->error, error);
+	assert_int_equal(result->bytes, bytes);
+}
+
+int harness_src(struct harness *h, bool in_memory, uint64_t size)
+{
+	int fd = test_dir_file(&h->dir, in_memory);
+
+	test_write_pattern(fd, 0, size, TEST_SRC);
+	return fd;
+}
+
+void harness_check_range(struct harness *h, uint64_t from, uint64_t to, uint64_t length)
+{
+	const uint64_t size = to + length + 2 * TEST_BLOCK + 5;
+	int src = harness_src(h, false, from + length + 17), dst = test_dir_file(&h->dir, false);
+	const struct job_result *result;
+
+	test_write_pattern(dst, 0, size, TEST_DST);
+	result = harness_copy(h, (struct copy_spec){ .src_fd = src,
+						     .dst_fd = dst,
+						     .src_offset = from,
+						     .dst_offset = to,
+						     .length = length });
+	assert_result(result, 0, length);
+	assert_int_equal(ways_sum(result), length);
+	assert_int_equal(test_size(dst), size);
+	assert_pattern(dst, 0, to, TEST_DST, 0);
+	assert_pattern(dst, to, length, TEST_SRC, from);
+	assert_pattern(dst, to + length, size - to - length, TEST_DST, to + length);
+}
+
+unsigned harness_copy_in_answers(struct harness *h, int src, int dst, uint64_t size)
+{
+	uint64_t done = 0;
+	unsigned answers = 0;
+
+	for (; done < size; answers++) {
+		const struct job_result *result =
+			harness_copy(h, (struct copy_spec){ .src_fd = src,
+							    .dst_fd = dst,
+							    .src_offset = done,
+							    .dst_offset = done,
+							    .length = size - done,
+							    .answer_within_ms = 1 });
+
+		assert_int_equal(result->error, 0);
+		assert_true(result->bytes > 0);
+		done += result->bytes;
+		assert_int_equal(test_size(dst), done);
+	}
+	assert_int_equal(done, size);
+	assert_pattern(dst, 0, size, TEST_SRC, 0);
+	return answers;
+}
+
+bool harness_cancel_once(struct harness *h, struct copy_spec spec)
+{
+	const uint64_t end = spec.dst_offset + MIN(spec.length, WRITTEN_AFTERWARDS);
+	struct run *run = harness_start(h, spec);
+	const struct job_result *result;
+	uint64_t size;
+
+	(void)harness_wait_progress(h, run); /* false: it was too fast for us */
+	job_cancel(run->job);
+	result = harness_wait(h, run);
+	size = test_size(spec.dst_fd);
+	assert_int_equal(result->error, result->bytes > 0 ? 0 : -ECANCELED);
+	assert_int_equal(size, result->bytes > 0 ? spec.dst_offset + result->bytes : 0);
+	assert_pattern(spec.dst_fd, spec.dst_offset, result->bytes, TEST_SRC, spec.src_offset);
+	if (result->bytes == spec.length)
+		return false;
+	/* Nothing is in flight any more: what is written there now stays. */
+	test_write_pattern(spec.dst_fd, 0, end, TEST_DST);
+	test_sleep_ms(20);
+	assert_pattern(spec.dst_fd, 0, end, TEST_DST, 0);
+	assert_int_equal(test_size(spec.dst_fd), MAX(size, end));
+	return true;
+}
+
+void harness_assert_ended_once(struct harness *h)
+{
+	struct engine_stats stats = harness_stats(h);
+
+	assert_int_equal(stats.jobs_ended, stats.jobs_started);
+	harness_engine_free(h);
+	for (unsigned i = 0; i < h->n_runs; i++)
+		assert_int_equal(__atomic_load_n(&h->runs[i].done_calls, __ATOMIC_RELAXED), 1);
 }

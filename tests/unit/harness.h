@@ -15,6 +15,10 @@
 #define TEST_EXIT_SKIPPED 77	  /* to meson test and automake */
 #define TEST_BLOCK (64 * 1024ULL) /* the harness's block_size */
 
+/* The patterns of source and destination: test_write_pattern(). */
+#define TEST_SRC 1
+#define TEST_DST 2
+
 /* One job, and what became of it. */
 struct run {
 	struct job *job;
@@ -70,6 +74,27 @@ const struct job_result *harness_copy(struct harness *harness, struct copy_spec 
 bool harness_wait_progress(struct harness *harness, struct run *run);
 
 struct engine_stats harness_stats(struct harness *harness);
+
+/** A file of the directory with TEST_SRC in it; the directory closes it. @in_memory: where possible. */
+int harness_src(struct harness *harness, bool in_memory, uint64_t size);
+
+/** Copies [@from, @from + @length) to @to in the middle of a file, and looks at all of it. */
+void harness_check_range(struct harness *harness, uint64_t from, uint64_t to, uint64_t length);
+
+/** Copies all of @src with answers that are to come within 1 ms. How many were needed. */
+unsigned harness_copy_in_answers(struct harness *harness, int src, int dst, uint64_t size);
+
+/**
+ * Cancels a copy to an empty file that has begun; what was copied is answered, and nothing comes
+ * later. Whether it was caught in the middle.
+ */
+bool harness_cancel_once(struct harness *harness, struct copy_spec spec);
+
+/** Every job has ended once, and nothing still works on it: the engine is freed for that. */
+void harness_assert_ended_once(struct harness *harness);
+
+void assert_result(const struct job_result *result, int error, uint64_t bytes);
+uint64_t ways_sum(const struct job_result *result);
 
 /** For a table of struct CMUnitTest: @function under both io methods. */
 #define TEST_WITH_METHOD(function, method)                                                         \

@@ -25,34 +25,11 @@
 #define B TEST_BLOCK
 
 /* The patterns of source and destination. */
-#define SRC 1
-#define DST 2
+#define SRC TEST_SRC
+#define DST TEST_DST
 
 /* Large enough to be caught in the middle. */
 #define LARGE (64 * MIB)
-
-static uint64_t ways_sum(const struct job_result *result)
-{
-	uint64_t sum = 0;
-
-	for (int way = 0; way < COPY_WAY_COUNT; way++)
-		sum += result->bytes_by_way[way];
-	return sum;
-}
-
-static void assert_result(const struct job_result *result, int error, uint64_t bytes)
-{
-	assert_int_equal(result->error, error);
-	assert_int_equal(result->bytes, bytes);
-}
-
-static int make_src(struct harness *h, bool in_memory, uint64_t size)
-{
-	int fd = test_dir_file(&h->dir, in_memory);
-
-	test_write_pattern(fd, 0, size, SRC);
-	return fd;
-}
 
 static void test_copy_sizes(void **state)
 {
@@ -63,7 +40,7 @@ static void test_copy_sizes(void **state)
 	struct harness *h = harness_of(state);
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		int src = make_src(h, false, sizes[i]);
+		int src = harness_src(h, false, sizes[i]);
 		int dst = test_dir_file(&h->dir, false);
 		const struct job_result *result = harness_copy(h, (struct copy_spec){
 									  .src_fd = src,
@@ -81,7 +58,7 @@ static void test_copy_sizes(void **state)
 static void test_copy_odd_offsets(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 20 * B);
+	int src = harness_src(h, false, 20 * B);
 	int dst = test_dir_file(&h->dir, false);
 	const uint64_t from = B + 13, to = 3 * B + 7, length = 9 * B + 5;
 
@@ -98,29 +75,14 @@ static void test_copy_odd_offsets(void **state)
 
 static void test_copy_into_the_middle(void **state)
 {
-	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 20 * B);
-	int dst = test_dir_file(&h->dir, false);
-	const uint64_t to = 7 * B + 1, length = 15 * B + 3, size = 40 * B;
-
-	test_write_pattern(dst, 0, size, DST);
-	assert_result(harness_copy(h, (struct copy_spec){ .src_fd = src,
-							  .dst_fd = dst,
-							  .src_offset = 5,
-							  .dst_offset = to,
-							  .length = length }),
-		      0, length);
-	assert_int_equal(test_size(dst), size);
-	assert_pattern(dst, 0, to, DST, 0);
-	assert_pattern(dst, to, length, SRC, 5);
-	assert_pattern(dst, to + length, size - to - length, DST, to + length);
+	harness_check_range(harness_of(state), 5, 7 * B + 1, 15 * B + 3);
 }
 
 static void test_copy_source_ends_early(void **state)
 {
 	struct harness *h = harness_of(state);
 	const uint64_t size = 9 * B + 100;
-	int src = make_src(h, false, size);
+	int src = harness_src(h, false, size);
 	int dst = test_dir_file(&h->dir, false);
 	struct copy_spec spec = { .src_fd = src, .dst_fd = dst, .length = 100 * B };
 
@@ -141,7 +103,7 @@ static void test_copy_source_ends_early(void **state)
 static void test_copy_source_truncated_meanwhile(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE);
+	int src = harness_src(h, true, LARGE);
 	const struct job_result *result;
 	bool caught = false;
 
@@ -167,7 +129,7 @@ static void test_copy_source_truncated_meanwhile(void **state)
 /* Data where c is 'd', a hole where it is '.'; 1 MiB each. */
 static int make_sparse(struct harness *h, const char *layout)
 {
-	int fd = make_src(h, false, strlen(layout) * MIB);
+	int fd = harness_src(h, false, strlen(layout) * MIB);
 
 	for (size_t i = 0; layout[i]; i++)
 		if (layout[i] == '.')
@@ -261,7 +223,7 @@ static void test_copy_range_of_a_hole(void **state)
 static void test_copy_same_file(void **state)
 {
 	struct harness *h = harness_of(state);
-	int fd = make_src(h, false, 20 * B);
+	int fd = harness_src(h, false, 20 * B);
 	int again = test_dir_keep(&h->dir, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 	struct copy_spec spec = { .src_fd = fd, .dst_fd = again, .length = 4 * B };
 	struct job *job;
@@ -292,7 +254,7 @@ static void test_copy_range_refuses_bad_specs(void **state)
 	struct harness *h = harness_of(state);
 	struct engine *engine = harness_engine(h);
 	const uint64_t max = INT64_MAX;
-	int src = make_src(h, false, B);
+	int src = harness_src(h, false, B);
 	int dst = test_dir_file(&h->dir, false);
 	struct copy_spec spec = { .src_fd = src, .dst_fd = dst };
 	struct job *job = NULL;
@@ -358,7 +320,7 @@ static int reopen(struct harness *h, int fd, int flags)
 static void test_copy_destination_not_writable(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 10 * B);
+	int src = harness_src(h, false, 10 * B);
 	int dst = test_dir_file(&h->dir, false);
 
 	test_write_pattern(dst, 0, 5 * B, DST);
@@ -368,7 +330,7 @@ static void test_copy_destination_not_writable(void **state)
 static void test_copy_source_not_readable(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 10 * B);
+	int src = harness_src(h, false, 10 * B);
 	int dst = test_dir_file(&h->dir, false);
 
 	test_write_pattern(dst, 0, 5 * B, DST);
@@ -378,35 +340,16 @@ static void test_copy_source_not_readable(void **state)
 static void test_copy_answer_within(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE);
-	int dst = test_dir_file(&h->dir, true);
-	uint64_t done = 0;
-	unsigned answers = 0;
+	int src = harness_src(h, true, LARGE), dst = test_dir_file(&h->dir, true);
 
-	for (; done < LARGE; answers++) {
-		const struct job_result *result =
-			harness_copy(h, (struct copy_spec){ .src_fd = src,
-							    .dst_fd = dst,
-							    .src_offset = done,
-							    .dst_offset = done,
-							    .length = LARGE - done,
-							    .answer_within_ms = 1 });
-
-		assert_int_equal(result->error, 0);
-		assert_true(result->bytes > 0);
-		done += result->bytes;
-		assert_int_equal(test_size(dst), done);
-	}
-	assert_int_equal(done, LARGE);
-	assert_pattern(dst, 0, LARGE, SRC, 0);
-	assert_true(answers > 1); /* the limit was kept */
+	assert_true(harness_copy_in_answers(h, src, dst, LARGE) > 1); /* the limit was kept */
 }
 
 /* What an answer cuts off does not stay allocated, either. */
 static void test_copy_answer_within_gives_space_back(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE);
+	int src = harness_src(h, true, LARGE);
 	bool cut = false;
 
 	if (!allocates_what_is_written(h))
@@ -433,7 +376,7 @@ static void test_copy_answer_within_gives_space_back(void **state)
 static void test_copy_answer_within_late_start(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 100 * B);
+	int src = harness_src(h, true, 100 * B);
 	int dst = test_dir_file(&h->dir, true);
 	struct run *run = harness_prepare(h, (struct copy_spec){ .src_fd = src,
 								 .dst_fd = dst,
@@ -453,7 +396,7 @@ static void test_copy_answer_within_late_start(void **state)
 static void test_copy_cancelled_before_start(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 10 * B);
+	int src = harness_src(h, false, 10 * B);
 	int dst = test_dir_file(&h->dir, false);
 	struct run *run = harness_prepare(
 		h, (struct copy_spec){
@@ -469,46 +412,20 @@ static void test_copy_cancelled_before_start(void **state)
 	assert_int_equal(run->done_calls, 1);
 }
 
-/* Answers whether the job was caught in the middle. */
-static bool cancel_once(struct harness *h, int src, uint64_t dst_offset)
-{
-	int dst = test_dir_file(&h->dir, true);
-	struct run *run = harness_start(h, (struct copy_spec){ .src_fd = src,
-							       .dst_fd = dst,
-							       .dst_offset = dst_offset,
-							       .length = LARGE });
-	const struct job_result *result;
-	uint64_t size;
-
-	(void)harness_wait_progress(h, run); /* false: it was too fast for us */
-	job_cancel(run->job);
-	result = harness_wait(h, run);
-	size = test_size(dst);
-	assert_int_equal(result->error, result->bytes > 0 ? 0 : -ECANCELED);
-	assert_int_equal(size, result->bytes > 0 ? dst_offset + result->bytes : 0);
-	assert_pattern(dst, dst_offset, result->bytes, SRC, 0);
-	if (result->bytes == LARGE)
-		return false;
-	/* Nothing is in flight any more: what is written there now stays. */
-	test_write_pattern(dst, 0, dst_offset + 100 * B, DST);
-	test_sleep_ms(20);
-	assert_pattern(dst, 0, dst_offset + 100 * B, DST, 0);
-	assert_int_equal(test_size(dst), MAX(size, dst_offset + 100 * B));
-	return true;
-}
-
 static void test_copy_cancelled_in_the_middle(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE);
+	int src = harness_src(h, true, LARGE);
 	unsigned caught = 0;
 
 	for (int attempt = 0; attempt < 15 && caught < 5; attempt++)
-		caught += cancel_once(h, src, caught % 2 * (3 * B + 1));
+		caught += harness_cancel_once(
+			h, (struct copy_spec){ .src_fd = src,
+					       .dst_fd = test_dir_file(&h->dir, true),
+					       .dst_offset = caught % 2 * (3 * B + 1),
+					       .length = LARGE });
 	assert_true(caught > 0);
-	harness_engine_free(h);
-	for (unsigned i = 0; i < h->n_runs; i++)
-		assert_int_equal(h->runs[i].done_calls, 1);
+	harness_assert_ended_once(h);
 }
 
 /* A job whose done() keeps the only worker until its gate is opened. */
@@ -528,7 +445,7 @@ static struct run *block_worker(struct harness *h)
 static void test_copy_cancelled_while_queued(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 10 * B);
+	int src = harness_src(h, false, 10 * B);
 	int dst = test_dir_file(&h->dir, false);
 	struct run *blocker, *run;
 
@@ -572,7 +489,7 @@ static void test_engine_drain_ends_all(void **state)
 	};
 	struct harness *h = harness_of(state);
 	struct run *blocker, *runs[JOBS], *late;
-	struct copy_spec spec = { .src_fd = make_src(h, false, 10 * B), .length = 10 * B };
+	struct copy_spec spec = { .src_fd = harness_src(h, false, 10 * B), .length = 10 * B };
 	pthread_t drainer;
 	bool draining;
 
@@ -602,7 +519,7 @@ static void test_engine_drain_ends_all(void **state)
 static void test_engine_free_cancels_running(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE);
+	int src = harness_src(h, true, LARGE);
 	struct run *runs[3];
 
 	for (size_t i = 0; i < ARRAY_SIZE(runs); i++)
@@ -628,7 +545,7 @@ static void test_engine_free_idle_workers(void **state)
 	harness_engine_free(h); /* NULL */
 	(void)harness_engine(h);
 	harness_engine_free(h); /* no worker */
-	assert_result(harness_copy(h, (struct copy_spec){ .src_fd = make_src(h, true, 200 * B),
+	assert_result(harness_copy(h, (struct copy_spec){ .src_fd = harness_src(h, true, 200 * B),
 							  .dst_fd = test_dir_file(&h->dir, true),
 							  .length = 200 * B }),
 		      0, 200 * B);
@@ -648,8 +565,8 @@ static void test_copy_many_beside_a_large_one(void **state)
 		SMALL = 200
 	};
 	struct harness *h = harness_of(state);
-	int large_src = make_src(h, true, LARGE), large_dst = test_dir_file(&h->dir, true);
-	int src = make_src(h, true, 4 * B);
+	int large_src = harness_src(h, true, LARGE), large_dst = test_dir_file(&h->dir, true);
+	int src = harness_src(h, true, 4 * B);
 	struct run *large = harness_start(
 		h, (struct copy_spec){ .src_fd = large_src, .dst_fd = large_dst, .length = LARGE });
 	int dst[SMALL];
@@ -679,7 +596,7 @@ static void test_copy_small_overtake_large(void **state)
 		SMALL = 10
 	};
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE);
+	int src = harness_src(h, true, LARGE);
 	struct run *blocker, *large, *small[SMALL];
 
 	h->options.workers = 1;
@@ -705,7 +622,7 @@ static void test_copy_neighbouring_ranges_at_once(void **state)
 {
 	struct harness *h = harness_of(state);
 	const uint64_t half = 8 * MIB + 77;
-	int src = make_src(h, true, 2 * half);
+	int src = harness_src(h, true, 2 * half);
 	struct run *run[2];
 
 	for (int attempt = 0; attempt < 5; attempt++) {
@@ -728,7 +645,7 @@ static void test_copy_progress(void **state)
 {
 	struct harness *h = harness_of(state);
 	struct run *run =
-		harness_prepare(h, (struct copy_spec){ .src_fd = make_src(h, true, LARGE),
+		harness_prepare(h, (struct copy_spec){ .src_fd = harness_src(h, true, LARGE),
 						       .dst_fd = test_dir_file(&h->dir, true),
 						       .length = LARGE });
 	struct job_progress progress;
@@ -810,7 +727,7 @@ static void test_copy_fsync_is_done_and_its_error_told(void **state)
 static void test_copy_with_fsync(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 9 * B + 5), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, true, 9 * B + 5), dst = test_dir_file(&h->dir, false);
 
 	h->options.fsync = ENGINE_FSYNC_FILE;
 	assert_result(harness_copy(h, (struct copy_spec){ .src_fd = src,
@@ -827,7 +744,7 @@ static void test_copy_many_with_fsync(void **state)
 		JOBS = 400
 	};
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 1);
+	int src = harness_src(h, true, 1);
 	struct run *blocker;
 
 	h->options.workers = 1;
@@ -845,7 +762,7 @@ static void test_copy_many_with_fsync(void **state)
 static void test_copy_depth_0_one_worker(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 200 * B), dst = test_dir_file(&h->dir, true);
+	int src = harness_src(h, true, 200 * B), dst = test_dir_file(&h->dir, true);
 
 	h->options.depth = 0;
 	assert_result(
@@ -862,7 +779,7 @@ static void test_copy_depth_0_one_worker(void **state)
 static void test_copy_depth_0_in_pieces_one_worker(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 200 * B), dst = test_dir_file(&h->dir, true);
+	int src = harness_src(h, true, 200 * B), dst = test_dir_file(&h->dir, true);
 
 	h->options.depth = 0;
 	for (uint64_t done = 0; done < 200 * B; done += 2 * B)
@@ -879,7 +796,7 @@ static void test_copy_depth_0_in_pieces_one_worker(void **state)
 static void test_copy_depth_2_two_workers(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE), dst = test_dir_file(&h->dir, true);
+	int src = harness_src(h, true, LARGE), dst = test_dir_file(&h->dir, true);
 
 	assert_result(
 		harness_copy(h,
@@ -905,7 +822,7 @@ static void test_copy_shapes(void **state)
 	};
 	struct harness *h = harness_of(state);
 	const uint64_t size = 12 * MIB + 4097;
-	int src = make_src(h, true, size);
+	int src = harness_src(h, true, size);
 
 	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
 		int dst = test_dir_file(&h->dir, true);
@@ -982,7 +899,7 @@ static int teardown_small(void **state)
 static void test_copy_no_space(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 16 * MIB);
+	int src = harness_src(h, true, 16 * MIB);
 	int small = mount_small(h);
 	int dst = test_dir_keep(&h->dir, openat(small, "dst", O_RDWR | O_CREAT | O_CLOEXEC, 0644));
 
@@ -993,7 +910,7 @@ static void test_copy_no_space(void **state)
 static void test_copy_file_size_limit(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 8 * MIB), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, true, 8 * MIB), dst = test_dir_file(&h->dir, false);
 	const struct job_result *result;
 	struct rlimit old, limited;
 
@@ -1058,7 +975,7 @@ static void test_copy_file_size_limit_before_a_hole(void **state)
 static void test_copy_strips_setuid(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 100);
+	int src = harness_src(h, true, 100);
 	struct cred *nobody = NULL;
 	struct stat st;
 
@@ -1081,7 +998,7 @@ static void test_copy_strips_setuid(void **state)
 static void test_copy_reflink(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, false, 10 * B + 5), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, 10 * B + 5), dst = test_dir_file(&h->dir, false);
 	struct copy_spec spec = { .src_fd = src, .dst_fd = dst, .length = 10 * B + 5 };
 	const struct job_result *result;
 
@@ -1149,7 +1066,7 @@ static const struct job_result *copy_with_memlock(struct harness *h, struct copy
 static void test_copy_without_registered_buffers(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, 10 * MIB + 1), dst = test_dir_file(&h->dir, true);
+	int src = harness_src(h, true, 10 * MIB + 1), dst = test_dir_file(&h->dir, true);
 
 	h->options.block_size = MIB;
 	assert_result(copy_with_memlock(h,
@@ -1172,7 +1089,7 @@ static void count_warning(void *userdata, enum log_level level, const char *mess
 static void test_copy_io_auto_without_ring(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, true, LARGE), dst = test_dir_file(&h->dir, true);
+	int src = harness_src(h, true, LARGE), dst = test_dir_file(&h->dir, true);
 	unsigned warnings = 0;
 	const struct log log = { LOG_LEVEL_WARN, count_warning, &warnings };
 	bool sync;

@@ -52,17 +52,6 @@ static int teardown(void **state)
 	return harness_teardown(state);
 }
 
-/* Every job has ended once, and nothing still works on it. */
-static void assert_ended_once(struct harness *h)
-{
-	struct engine_stats stats = harness_stats(h);
-
-	assert_int_equal(stats.jobs_ended, stats.jobs_started);
-	harness_engine_free(h);
-	for (unsigned i = 0; i < h->n_runs; i++)
-		assert_int_equal(__atomic_load_n(&h->runs[i].done_calls, __ATOMIC_RELAXED), 1);
-}
-
 /* One block of data and one of a hole in turn: every block of data is a region of its own. */
 static int make_src(struct harness *h, unsigned n_regions)
 {
@@ -103,7 +92,7 @@ static void test_file_copy_ends_once(void **state)
 		assert_int_equal(result->bytes, size);
 	}
 	assert_copy(dst, REGIONS_MAX);
-	assert_ended_once(h);
+	harness_assert_ended_once(h);
 }
 
 static void test_jobs_in_parallel_with_cancels(void **state)
@@ -137,7 +126,7 @@ static void test_jobs_in_parallel_with_cancels(void **state)
 		if (i % 5 != 2 && i % 3 == 0)
 			assert_int_equal(result->bytes, size);
 	}
-	assert_ended_once(h);
+	harness_assert_ended_once(h);
 }
 
 /* Jobs that end while the engine is being freed. */

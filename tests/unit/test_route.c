@@ -25,8 +25,8 @@
 #define B TEST_BLOCK
 
 /* The patterns of source and destination. */
-#define SRC 1
-#define DST 2
+#define SRC TEST_SRC
+#define DST TEST_DST
 
 /* Of several regions. */
 #define SIZE (24 * MIB)
@@ -164,29 +164,6 @@ static unsigned offload_calls(void)
 	return __atomic_load_n(&kernel.offload_calls, __ATOMIC_RELAXED);
 }
 
-static uint64_t ways_sum(const struct job_result *result)
-{
-	uint64_t sum = 0;
-
-	for (int way = 0; way < COPY_WAY_COUNT; way++)
-		sum += result->bytes_by_way[way];
-	return sum;
-}
-
-static void assert_result(const struct job_result *result, int error, uint64_t bytes)
-{
-	assert_int_equal(result->error, error);
-	assert_int_equal(result->bytes, bytes);
-}
-
-static int make_src(struct harness *h, uint64_t size)
-{
-	int fd = test_dir_file(&h->dir, false);
-
-	test_write_pattern(fd, 0, size, SRC);
-	return fd;
-}
-
 static const struct job_result *copy_all(struct harness *h, int src, int dst, uint64_t length)
 {
 	return harness_copy(h,
@@ -199,7 +176,7 @@ static const struct job_result *copy_all(struct harness *h, int src, int dst, ui
 static struct harness *offload_harness(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, 1), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, 1), dst = test_dir_file(&h->dir, false);
 	loff_t from = 0, to = 0;
 
 	if (__real_copy_file_range(src, &from, dst, &to, 1, 0) != 1) {
@@ -226,7 +203,7 @@ static void test_offload_sizes(void **state)
 	struct harness *h = offload_harness(state);
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		int src = make_src(h, sizes[i]), dst = test_dir_file(&h->dir, false);
+		int src = harness_src(h, false, sizes[i]), dst = test_dir_file(&h->dir, false);
 		const struct job_result *result = copy_all(h, src, dst, sizes[i]);
 
 		assert_result(result, 0, sizes[i]);
@@ -242,27 +219,16 @@ static void test_offload_sizes(void **state)
 static void test_offload_odd_offsets_into_the_middle(void **state)
 {
 	struct harness *h = offload_harness(state);
-	const uint64_t from = B + 13, to = 3 * B + 7, length = SIZE - 2 * B, size = 2 * SIZE;
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	const uint64_t length = SIZE - 2 * B;
 
-	test_write_pattern(dst, 0, size, DST);
-	assert_result(harness_copy(h, (struct copy_spec){ .src_fd = src,
-							  .dst_fd = dst,
-							  .src_offset = from,
-							  .dst_offset = to,
-							  .length = length }),
-		      0, length);
+	harness_check_range(h, B + 13, 3 * B + 7, length);
 	assert_int_equal(harness_stats(h).bytes[COPY_WAY_OFFLOAD], length);
-	assert_int_equal(test_size(dst), size);
-	assert_pattern(dst, 0, to, DST, 0);
-	assert_pattern(dst, to, length, SRC, from);
-	assert_pattern(dst, to + length, size - to - length, DST, to + length);
 }
 
 static void test_offload_keeps_holes(void **state)
 {
 	struct harness *h = offload_harness(state);
-	int src = make_src(h, 6 * MIB), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, 6 * MIB), dst = test_dir_file(&h->dir, false);
 	const struct job_result *result;
 
 	test_punch(src, 2 * MIB, 2 * MIB);
@@ -281,7 +247,7 @@ static void test_offload_keeps_holes(void **state)
 static void test_offload_short_counts(void **state)
 {
 	struct harness *h = offload_harness(state);
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 	const struct job_result *result;
 
 	kernel.offload_most = 54321;
@@ -293,79 +259,38 @@ static void test_offload_short_counts(void **state)
 	assert_pattern(dst, 0, SIZE, SRC, 0);
 }
 
-/* Answers whether the job was caught in the middle. */
-static bool cancel_once(struct harness *h, int src, uint64_t dst_offset)
-{
-	int dst = test_dir_file(&h->dir, false);
-	struct run *run = harness_start(h, (struct copy_spec){ .src_fd = src,
-							       .dst_fd = dst,
-							       .dst_offset = dst_offset,
-							       .length = SIZE });
-	const struct job_result *result;
-
-	(void)harness_wait_progress(h, run); /* false: it was too fast for us */
-	job_cancel(run->job);
-	result = harness_wait(h, run);
-	assert_int_equal(result->error, result->bytes > 0 ? 0 : -ECANCELED);
-	assert_int_equal(test_size(dst), result->bytes > 0 ? dst_offset + result->bytes : 0);
-	assert_pattern(dst, dst_offset, result->bytes, SRC, 0);
-	if (result->bytes == SIZE)
-		return false;
-	/* Nothing is in flight any more: what is written there now stays. */
-	test_write_pattern(dst, 0, dst_offset + SIZE, DST);
-	test_sleep_ms(20);
-	assert_pattern(dst, 0, dst_offset + SIZE, DST, 0);
-	return true;
-}
-
 static void test_offload_cancelled_in_the_middle(void **state)
 {
 	struct harness *h = offload_harness(state);
-	int src = make_src(h, SIZE);
+	int src = harness_src(h, false, SIZE);
 	unsigned caught = 0;
 
 	kernel.offload_most = MIB;
 	kernel.offload_delay = 5;
 	for (int attempt = 0; attempt < 10 && caught < 3; attempt++)
-		caught += cancel_once(h, src, caught % 2 * (3 * B + 1));
+		caught += harness_cancel_once(
+			h, (struct copy_spec){ .src_fd = src,
+					       .dst_fd = test_dir_file(&h->dir, false),
+					       .dst_offset = caught % 2 * (3 * B + 1),
+					       .length = SIZE });
 	assert_true(caught > 0);
-	harness_engine_free(h);
-	for (unsigned i = 0; i < h->n_runs; i++)
-		assert_int_equal(h->runs[i].done_calls, 1);
+	harness_assert_ended_once(h);
 }
 
 static void test_offload_answer_within(void **state)
 {
 	struct harness *h = offload_harness(state);
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
-	uint64_t done = 0;
-	unsigned answers = 0;
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 
 	kernel.offload_most = 2 * MIB;
 	kernel.offload_delay = 2;
-	for (; done < SIZE; answers++) {
-		const struct job_result *result =
-			harness_copy(h, (struct copy_spec){ .src_fd = src,
-							    .dst_fd = dst,
-							    .src_offset = done,
-							    .dst_offset = done,
-							    .length = SIZE - done,
-							    .answer_within_ms = 1 });
-
-		assert_int_equal(result->error, 0);
-		assert_true(result->bytes > 0);
-		done += result->bytes;
-		assert_int_equal(test_size(dst), done);
-	}
-	assert_int_equal(done, SIZE);
-	assert_pattern(dst, 0, SIZE, SRC, 0);
-	assert_true(answers > 1); /* the limit was kept */
+	assert_true(harness_copy_in_answers(h, src, dst, SIZE) > 1); /* the limit was kept */
 }
 
 static void test_offload_source_truncated_meanwhile(void **state)
 {
 	struct harness *h = offload_harness(state);
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 	const struct job_result *result;
 	struct run *run;
 
@@ -387,7 +312,7 @@ static const uint64_t refused_at[] = { 0, 4096, 4 * MIB, ODD, SIZE - 1 };
 
 static void check_rest_is_read_and_written(struct harness *h, uint64_t at)
 {
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 	const struct job_result *result;
 
 	kernel.offload_end = at;
@@ -426,22 +351,10 @@ static void test_offload_short_counts_then_refused(void **state)
 static void test_offload_refused_into_the_middle(void **state)
 {
 	struct harness *h = network_harness(state);
-	const uint64_t from = 5, to = 3 * B + 7, length = SIZE - 100, size = 2 * SIZE;
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
 
 	kernel.offload_error = EOPNOTSUPP;
 	kernel.offload_end = ODD;
-	test_write_pattern(dst, 0, size, DST);
-	assert_result(harness_copy(h, (struct copy_spec){ .src_fd = src,
-							  .dst_fd = dst,
-							  .src_offset = from,
-							  .dst_offset = to,
-							  .length = length }),
-		      0, length);
-	assert_int_equal(test_size(dst), size);
-	assert_pattern(dst, 0, to, DST, 0);
-	assert_pattern(dst, to, length, SRC, from);
-	assert_pattern(dst, to + length, size - to - length, DST, to + length);
+	harness_check_range(h, 5, 3 * B + 7, SIZE - 100);
 }
 
 static void test_offload_refusal_is_remembered(void **state)
@@ -465,7 +378,7 @@ static void test_offload_refusal_for_one_file(void **state)
 	uint64_t before;
 
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
-		int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+		int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 
 		kernel.offload_error = errors[i];
 		kernel.offload_end = 0;
@@ -481,7 +394,7 @@ static void test_offload_refusal_for_one_file(void **state)
 static void test_offload_auto_only_where_a_server_copies(void **state)
 {
 	struct harness *h = network_harness(state);
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 
 	assert_result(copy_all(h, src, dst, SIZE), 0, SIZE);
 	assert_int_equal(harness_stats(h).bytes[COPY_WAY_OFFLOAD], SIZE);
@@ -502,7 +415,7 @@ static void test_offload_auto_only_where_a_server_copies(void **state)
 /* What is answered when the file system fails at kernel::offload_end with @error. */
 static void check_prefix_is_answered(struct harness *h, int error)
 {
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 	const uint64_t end = kernel.offload_end;
 
 	assert_result(copy_all(h, src, dst, SIZE), end > 0 ? 0 : error, end);
@@ -553,26 +466,6 @@ static bool has_direct(const struct harness *h, int fd)
 	return direct >= 0;
 }
 
-static void check_range(struct harness *h, uint64_t from, uint64_t to, uint64_t length)
-{
-	const uint64_t size = to + length + 2 * B + 5;
-	int src = make_src(h, from + length + 17), dst = test_dir_file(&h->dir, false);
-	const struct job_result *result;
-
-	test_write_pattern(dst, 0, size, DST);
-	result = harness_copy(h, (struct copy_spec){ .src_fd = src,
-						     .dst_fd = dst,
-						     .src_offset = from,
-						     .dst_offset = to,
-						     .length = length });
-	assert_result(result, 0, length);
-	assert_int_equal(ways_sum(result), length);
-	assert_int_equal(test_size(dst), size);
-	assert_pattern(dst, 0, to, DST, 0);
-	assert_pattern(dst, to, length, SRC, from);
-	assert_pattern(dst, to + length, size - to - length, DST, to + length);
-}
-
 static void check_odd_ranges(struct harness *h)
 {
 	static const uint64_t offsets[] = { 0, 512, 4096, B + 4096, MIB + 1 };
@@ -581,9 +474,9 @@ static void check_odd_ranges(struct harness *h)
 
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(offsets); k++) {
-			check_range(h, offsets[k], offsets[k], lengths[i]);
-			check_range(h, offsets[k], 4096, lengths[i]);
-			check_range(h, 4096, offsets[k], lengths[i]);
+			harness_check_range(h, offsets[k], offsets[k], lengths[i]);
+			harness_check_range(h, offsets[k], 4096, lengths[i]);
+			harness_check_range(h, 4096, offsets[k], lengths[i]);
 		}
 }
 
@@ -598,7 +491,7 @@ static void test_direct_always_odd_ranges(void **state)
 static void test_direct_always_passes_by_the_cache(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, SIZE + 12345), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE + 12345), dst = test_dir_file(&h->dir, false);
 
 	if (!has_direct(h, src))
 		skip();
@@ -629,7 +522,7 @@ static void test_direct_refused_by_reads_and_writes(void **state)
 	h->options.direct = ENGINE_DIRECT_ALWAYS;
 	kernel.no_direct_io = true;
 	check_odd_ranges(h);
-	check_range(h, 0, 0, SIZE);
+	harness_check_range(h, 0, 0, SIZE);
 	assert_int_equal(harness_stats(h).direct_reads, 0);
 	assert_int_equal(harness_stats(h).direct_writes, 0);
 }
@@ -653,7 +546,7 @@ static void drop(struct harness *h, int fd, uint64_t length)
 static void test_direct_auto_reads_what_is_not_cached(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, SIZE + 1), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE + 1), dst = test_dir_file(&h->dir, false);
 	uint64_t reads;
 
 	assert_result(copy_all(h, src, dst, SIZE + 1), 0, SIZE + 1); /* cached */
@@ -670,7 +563,7 @@ static void test_direct_auto_reads_what_is_not_cached(void **state)
 static void test_direct_auto_half_cached(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, 2 * SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, 2 * SIZE), dst = test_dir_file(&h->dir, false);
 	uint64_t reads;
 
 	drop(h, src, SIZE);
@@ -683,7 +576,7 @@ static void test_direct_auto_half_cached(void **state)
 static void test_direct_never(void **state)
 {
 	struct harness *h = harness_of(state);
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 
 	h->options.direct = ENGINE_DIRECT_NEVER;
 	kernel.dirty_limit = MIB;
@@ -700,7 +593,7 @@ static void test_uncached_writes(void **state)
 {
 	struct harness *h = harness_of(state);
 	const uint64_t size = 300 * MIB;
-	int src = make_src(h, 8 * MIB + 5), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, 8 * MIB + 5), dst = test_dir_file(&h->dir, false);
 	uint64_t writes;
 
 	assert_int_equal(ftruncate(src, (off_t)size), 0);
@@ -718,7 +611,7 @@ static void test_uncached_writes(void **state)
 /* One region of one block at a time, and all of them right. */
 static void check_tight(struct harness *h, uint64_t end, int error, uint64_t dst_size)
 {
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 	uint64_t pieces = harness_stats(h).ways[byte_way(h)];
 
 	assert_int_equal(ftruncate(dst, (off_t)dst_size), 0);
@@ -763,7 +656,7 @@ static void test_no_space_ahead_odd_range(void **state)
 {
 	struct harness *h = harness_of(state);
 	const uint64_t from = 777, to = 3 * B + 5, length = SIZE - 1000;
-	int src = make_src(h, SIZE), dst = test_dir_file(&h->dir, false);
+	int src = harness_src(h, false, SIZE), dst = test_dir_file(&h->dir, false);
 
 	assert_int_equal(ftruncate(dst, (off_t)(2 * SIZE)), 0);
 	kernel.space_end = 0;

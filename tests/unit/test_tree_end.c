@@ -260,8 +260,7 @@ static void test_tree_several_at_once(void **state)
 
 	make_lengthy(f);
 	stamp_all(f, "src");
-	take_snapshot(&f->src, root_of(f), "src", true);
-	totals = totals_of(&f->src);
+	totals = take_source(f);
 	range.src_fd = test_dir_file(&f->h->dir, true);
 	range.dst_fd = test_dir_file(&f->h->dir, true);
 	test_write_pattern(range.src_fd, 0, LARGE, 1);
@@ -334,8 +333,7 @@ static void test_tree_progress(void **state)
 	struct totals totals;
 
 	make_lengthy(f);
-	take_snapshot(&f->src, root_of(f), "src", true);
-	totals = totals_of(&f->src);
+	totals = take_source(f);
 	run = prepare(f, &(struct order){ .src = "src" });
 	job_get_progress(run->run.job, &progress);
 	assert_int_equal(progress.bytes, 0);
@@ -383,8 +381,7 @@ static void test_tree_count_ahead(void **state)
 	struct totals totals;
 
 	make_countable(f);
-	take_snapshot(&f->src, root_of(f), "src", true);
-	totals = totals_of(&f->src);
+	totals = take_source(f);
 	run = prepare(f, &(struct order){ .src = "src" });
 	job_get_progress(run->run.job, &progress);
 	assert_false(progress.totals_known);
@@ -406,8 +403,7 @@ static void test_tree_count_while_it_runs(void **state)
 	struct totals totals;
 
 	make_countable(f);
-	take_snapshot(&f->src, root_of(f), "src", true);
-	totals = totals_of(&f->src);
+	totals = take_source(f);
 	run = prepare(f, &(struct order){ .src = "src" });
 	job_start(run->run.job);
 	job_want_totals(run->run.job);

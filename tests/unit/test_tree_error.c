@@ -345,14 +345,20 @@ static void test_tree_directory_becomes_link(void **state)
 	check_replaced(state, "d", become_link);
 }
 
-static void check_changed_once(void **state, uint64_t size)
+/* Two files, with the first of which something is to happen. */
+static void make_two(struct fixture *f, uint64_t size)
 {
-	struct fixture *f = fixture_of(state);
-
 	make_dir(f, "src");
 	make_file(f, "src/x", size);
 	make_file(f, "src/y", size);
 	faults.create_name = "x";
+}
+
+static void check_changed_once(void **state, uint64_t size)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_two(f, size);
 	faults.source_grows = 1;
 	(void)run_order(f, &(struct order){ .src = "src" }, 0);
 	assert_int_equal(faults.source_grows, 0);
@@ -378,10 +384,7 @@ static void check_changed_twice(void **state, uint64_t size)
 	struct job_failure failure;
 	struct tree_run *run;
 
-	make_dir(f, "src");
-	make_file(f, "src/x", size);
-	make_file(f, "src/y", size);
-	faults.create_name = "x";
+	make_two(f, size);
 	faults.source_grows = 2;
 	(void)check_failure(f, (struct order){ .src = "src" }, -EBUSY);
 	assert_int_equal(faults.source_grows, 0);
@@ -425,10 +428,7 @@ static void check_broken(void **state, uint64_t size)
 	struct job_failure failure;
 	struct tree_run *run;
 
-	make_dir(f, "src");
-	make_file(f, "src/x", size);
-	make_file(f, "src/y", size);
-	faults.create_name = "x";
+	make_two(f, size);
 	faults.copy_breaks = 1;
 	run = check_failure(f, (struct order){ .src = "src", .options = &verified }, -EIO);
 	assert_int_equal(faults.copy_breaks, 0);

@@ -57,8 +57,7 @@ static void check_as_user(struct fixture *f)
 	struct totals totals;
 	struct tree_run *run;
 
-	take_snapshot(&f->src, root_of(f), "src", true);
-	totals = totals_of(&f->src);
+	totals = take_source(f);
 	expect_given_to_user(&f->src);
 	run = start(f, &order);
 	check_success(f, run);

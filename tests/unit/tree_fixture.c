@@ -223,15 +223,6 @@ void check_success(struct fixture *f, struct tree_run *run)
 			 strerror(-result->error));
 }
 
-uint64_t ways_sum(const struct job_result *result)
-{
-	uint64_t sum = 0;
-
-	for (int way = 0; way < COPY_WAY_COUNT; way++)
-		sum += result->bytes_by_way[way];
-	return sum;
-}
-
 void check_counters(const struct tree_run *run, const struct totals *totals)
 {
 	const struct job_result *result = &run->run.result;
@@ -304,6 +295,12 @@ static void check_allocated(const struct fixture *f)
 			fail_msg("%s: %lld blocks instead of %lld", f->src.items[i].path,
 				 (long long)f->dst.items[i].st.st_blocks,
 				 (long long)f->src.items[i].st.st_blocks);
+}
+
+struct totals take_source(struct fixture *f)
+{
+	take_snapshot(&f->src, root_of(f), "src", true);
+	return totals_of(&f->src);
 }
 
 /* For an order's copy. */

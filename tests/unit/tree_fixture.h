@@ -106,7 +106,6 @@ struct tree_run *prepare(struct fixture *f, const struct order *order);
 struct tree_run *start(struct fixture *f, const struct order *order);
 const struct job_result *wait_for(struct fixture *f, struct tree_run *run);
 void check_success(struct fixture *f, struct tree_run *run);
-uint64_t ways_sum(const struct job_result *result);
 void check_counters(const struct tree_run *run, const struct totals *totals);
 /* Of copies made at the same time one has read the source before the other looks at it. */
 void assert_same_but_atimes(struct fixture *f);
@@ -116,6 +115,8 @@ int count_names(struct fixture *f, const char *path, unsigned *ret_staged);
 void assert_names(struct fixture *f, const char *path, int n);
 /* Others, such as XFS, allocate ahead as they please, and give it back later. */
 bool allocates_what_is_written(const struct fixture *f);
+/* Remembers "src", of which the copy is to be the same; what the job should count. */
+struct totals take_source(struct fixture *f);
 /* For an order's copy. */
 void take_copy(struct fixture *f, const struct order *order);
 /* Copies and compares all that can be compared. */
