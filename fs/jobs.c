@@ -90,12 +90,15 @@ static void failures_free(struct job_failure *failures, size_t n)
  */
 static struct job_failure *failures_keep(struct job *job, int error, size_t *ret_n)
 {
-	struct job_failure *failures = calloc(JOB_FAILURES_KEPT, sizeof(*failures));
+	struct job_failure *failures, *shrunk;
 	size_t size = 0, n, kept;
 
 	*ret_n = 0;
-	if (!failures || error == 0)
-		return failures;
+	if (error == 0)
+		return NULL;
+	failures = calloc(JOB_FAILURES_KEPT, sizeof(*failures));
+	if (!failures)
+		return NULL;
 	n = job_get_failures(job, failures, JOB_FAILURES_KEPT);
 	if (n == 0 && error != -ECANCELED)
 		failures[n++] = (struct job_failure){ .path = "", .call = "", .error = error };
@@ -107,7 +110,8 @@ static struct job_failure *failures_keep(struct job *job, int error, size_t *ret
 			break;
 	}
 	*ret_n = kept;
-	return failures;
+	shrunk = kept > 0 ? realloc(failures, kept * sizeof(*failures)) : NULL;
+	return shrunk ? shrunk : failures;
 }
 
 void jobs_unref(struct jobs_entry *entry)
