@@ -88,34 +88,30 @@ static int set_cache(struct options *options, const char *name, const char *valu
 	return r;
 }
 
-static int set_passthrough(struct options *options, const char *name, const char *value)
+/* What is done where it is to be had, or not at all. */
+static int choose_auto(struct options *options, const char *name, const char *value, bool *ret)
 {
 	static const struct choice choices[] = { { "auto", true }, { "never", false } };
 	int chosen = 0;
 	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
 
-	options->passthrough = chosen;
+	*ret = chosen;
 	return r;
+}
+
+static int set_passthrough(struct options *options, const char *name, const char *value)
+{
+	return choose_auto(options, name, value, &options->passthrough);
 }
 
 static int set_cpu_latency(struct options *options, const char *name, const char *value)
 {
-	static const struct choice choices[] = { { "auto", true }, { "never", false } };
-	int chosen = 0;
-	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
-
-	options->cpu_latency = chosen;
-	return r;
+	return choose_auto(options, name, value, &options->cpu_latency);
 }
 
 static int set_readahead_tree(struct options *options, const char *name, const char *value)
 {
-	static const struct choice choices[] = { { "auto", true }, { "never", false } };
-	int chosen = 0;
-	int r = parse_choice(options, name, value, choices, ARRAY_SIZE(choices), &chosen);
-
-	options->readahead_tree = chosen;
-	return r;
+	return choose_auto(options, name, value, &options->readahead_tree);
 }
 
 static int set_transport(struct options *options, const char *name, const char *value)
