@@ -88,8 +88,15 @@ static int create_locked(int state_fd, const char *name)
 
 	if (fd < 0)
 		return errno == EEXIST ? -EAGAIN : negative_errno();
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EAGAIN : negative_errno();
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int r = negative_errno();
+
+		if (r == -EWOULDBLOCK)
+			return -EAGAIN;
+		/* Nobody can lock there: it would stay for ever. */
+		(void)unlinkat(state_fd, name, 0);
+		return r;
+	}
 	if (fstat(fd, &st) < 0)
 		return negative_errno();
 	return st.st_nlink > 0 ? TAKE_FD(fd) : -EAGAIN;

@@ -64,4 +64,10 @@ void ops_note_told(struct inode *inode, const struct statx *stx);
  */
 int ops_check_opened(struct session *session, struct inode *inode, int fd);
 
+/** Whether @name is "." or "..". */
+static inline bool ops_is_dot(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
 #endif /* ARSYNCFS_OPS_H */

@@ -66,11 +66,6 @@ static int fill(struct open_dir *dir, off_t offset)
 	return n > 0;
 }
 
-static bool is_dot_name(const char *name)
-{
-	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
-}
-
 /* What plain readdir tells, and readdirplus where it cannot tell more. */
 static void describe(struct session *session, const struct open_dir *dir,
 		     const struct dirent64 *entry, struct stat *ret)
@@ -113,7 +108,7 @@ static bool add_plus(struct session *session, fuse_req_t req, struct listing *li
 	/* Before the lookup, which would have to be taken back */
 	if (fuse_add_direntry_plus(req, NULL, 0, entry->d_name, NULL, 0) > room)
 		return false;
-	if (!is_dot_name(entry->d_name) &&
+	if (!ops_is_dot(entry->d_name) &&
 	    inode_lookup(session->inodes, dir->inode, entry->d_name, &stx, &inode) == 0) {
 		ops_fill_entry(session, inode, &stx, &param);
 		readahead_tree_add(session->readahead_tree, &dir->ahead, inode, stx.stx_size);

@@ -102,7 +102,9 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		note_lookup(directory);
 		r = inode_lookup(session->inodes, directory, name, &stx, &inode);
 	}
-	if (r == -ENOENT)
+	if (r == -ENOENT && ops_is_dot(name))
+		fuse_reply_err(req, ESTALE); /* no name that could be remembered as missing */
+	else if (r == -ENOENT)
 		reply_no_entry(session, req, directory);
 	else if (r < 0)
 		fuse_reply_err(req, -r);
