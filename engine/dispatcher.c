@@ -12,6 +12,8 @@
 #include "arsync/base.h"
 #include "worker.h"
 
+#define LOOK_AHEAD 16 /* tasks that one in a free place is looked for among */
+
 int dispatcher_init(struct dispatcher *dispatcher, struct engine *engine, unsigned max_workers)
 {
 	*dispatcher = (struct dispatcher){ .engine = engine, .max_workers = max_workers };
@@ -72,14 +74,42 @@ static void enqueue_locked(struct dispatcher *dispatcher, struct task_queue *que
 	dispatcher->n_ready++;
 }
 
-static struct task *dequeue_locked(struct dispatcher *dispatcher)
+static bool is_taken_locked(const struct dispatcher *dispatcher, const void *place,
+			    const struct worker *self)
+{
+	for (unsigned i = 0; i < dispatcher->n_workers; i++)
+		if (dispatcher->workers[i] != self && dispatcher->workers[i]->place == place)
+			return true;
+	return false;
+}
+
+/*
+ * The first task in whose place nobody is. Only the next few are looked at, so that the order stays
+ * about what those who push want.
+ */
+static struct task *choose_task_locked(const struct dispatcher *dispatcher,
+				       const struct task_queue *queue, const struct worker *worker)
+{
+	struct task *task;
+	unsigned n = 0;
+
+	TAILQ_FOREACH(task, &queue->tasks, link) {
+		if (!task->place || !is_taken_locked(dispatcher, task->place, worker))
+			return task;
+		if (++n == LOOK_AHEAD)
+			break;
+	}
+	return TAILQ_FIRST(&queue->tasks);
+}
+
+static struct task *dequeue_locked(struct dispatcher *dispatcher, const struct worker *worker)
 {
 	struct task_queue *queue = TAILQ_FIRST(&dispatcher->queues);
 	struct task *task;
 
 	if (!queue)
 		return NULL;
-	task = TAILQ_FIRST(&queue->tasks);
+	task = choose_task_locked(dispatcher, queue, worker);
 	TAILQ_REMOVE(&queue->tasks, task, link);
 	TAILQ_REMOVE(&dispatcher->queues, queue, link);
 	if (!TAILQ_EMPTY(&queue->tasks))
@@ -239,11 +269,12 @@ struct task *dispatcher_pop(struct dispatcher *dispatcher, struct worker *worker
 	if (dispatcher->n_ready > 0)
 		other = less_loaded_locked(dispatcher, worker);
 	if (!other)
-		task = dequeue_locked(dispatcher);
+		task = dequeue_locked(dispatcher, worker);
 	else if (other->waiting)
 		set_waiting_locked(dispatcher, other, false);
 	else
 		other = NULL; /* nobody to be woken */
+	worker->place = task ? task->place : NULL;
 	set_will_pop_locked(dispatcher, worker, false);
 	set_waiting_locked(dispatcher, worker, task == NULL && !dispatcher->stopping);
 	pthread_mutex_unlock(&dispatcher->lock);
@@ -258,6 +289,7 @@ void dispatcher_not_waiting(struct dispatcher *dispatcher, struct worker *worker
 
 	pthread_mutex_lock(&dispatcher->lock);
 	worker->load = DISPATCHER_LOAD_FULL;
+	worker->place = NULL;
 	set_waiting_locked(dispatcher, worker, false);
 	set_will_pop_locked(dispatcher, worker, false);
 	/* Nobody was called for what it was to take, or what was left to it. */

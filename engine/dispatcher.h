@@ -5,7 +5,8 @@
  * Every job has a task_queue. Queues with something to do form a ring; each pop takes the first
  * task of the next queue, so that a small job beside a huge one waits for a block, not for the job.
  * A worker that finds nothing says so and is woken (or started) when something comes. One that has
- * more to do than another leaves a task to that one.
+ * more to do than another leaves a task to that one. Of the next few tasks it takes one in whose place
+ * no other worker is, if there is one.
  *
  * Queues are bounded by those who push: a file keeps 2^depth regions here, a tree works depth
  * first.
@@ -31,7 +32,9 @@ typedef void (*task_fn)(struct task *task, struct worker *worker);
 
 struct task {
 	TAILQ_ENTRY(task) link; /* protected by dispatcher::lock */
-	task_fn run;		/* set once */
+	/* set once */
+	task_fn run;
+	const void *place; /* workers in the same one hinder each other; NULL: nowhere */
 };
 
 struct task_queue {

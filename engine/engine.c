@@ -9,6 +9,7 @@
  */
 #include "arsync/engine.h"
 
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -31,9 +32,22 @@ static void find_cpus(struct engine *engine)
 		engine->options.workers = MIN(engine->n_cpus, (unsigned)ENGINE_WORKERS_MAX);
 }
 
+void engine_raise_fd_limit(const struct log *log)
+{
+	struct rlimit limit;
+
+	/* It cannot fail on Linux. */
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_debug(log, "the limit of open files stays as it is: %s", strerror(errno));
+}
+
 /*
  * A quarter of the descriptors that the process may have is for small files (each worker may have a
- * group a buffer, two descriptors a file), an eighth for directories (two each).
+ * group a buffer, two descriptors a file), an eighth for directories (two each), an eighth for large
+ * files (with direct I/O four each).
  */
 static void budget_files(struct engine *engine)
 {
@@ -42,12 +56,15 @@ static void budget_files(struct engine *engine)
 
 	engine->group_files = TREE_GROUP_FILES;
 	engine->dirs_open = TREE_DIRS_OPEN_MAX;
+	engine->large_open = TREE_LARGE_OPEN_MAX;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return;
 	if (limit.rlim_cur / 8 / groups < TREE_GROUP_FILES)
 		engine->group_files = (unsigned)MAX(limit.rlim_cur / 8 / groups, (rlim_t)1);
 	if (limit.rlim_cur / 16 < TREE_DIRS_OPEN_MAX)
 		engine->dirs_open = (unsigned)MAX(limit.rlim_cur / 16, (rlim_t)2);
+	if (limit.rlim_cur / 32 < TREE_LARGE_OPEN_MAX)
+		engine->large_open = (unsigned)MAX(limit.rlim_cur / 32, (rlim_t)2);
 }
 
 int engine_new(const struct engine_options *options, struct engine **ret)
@@ -68,6 +85,7 @@ int engine_new(const struct engine_options *options, struct engine **ret)
 		return r;
 	offload_init(&engine->offload, engine);
 	counter_init(&engine->counter);
+	syncfs_init(&engine->syncfs);
 	pair_table_init(&engine->pairs);
 	resume_table_init(&engine->resumes);
 	TAILQ_INIT(&engine->running);
@@ -77,14 +95,30 @@ int engine_new(const struct engine_options *options, struct engine **ret)
 	return 0;
 }
 
+static struct job *find_uncancelled_locked(struct engine *engine)
+{
+	struct job *job;
+
+	TAILQ_FOREACH(job, &engine->running, link)
+		if (job_is_open(job))
+			return job;
+	return NULL;
+}
+
 void engine_drain(struct engine *engine)
 {
 	struct job *job;
 
 	pthread_mutex_lock(&engine->lock);
 	engine->draining = true;
-	TAILQ_FOREACH(job, &engine->running, link)
+	/* Without the lock: what a cancelled job does at once may queue tasks. */
+	while ((job = find_uncancelled_locked(engine))) {
+		job_ref(job);
+		pthread_mutex_unlock(&engine->lock);
 		job_cancel(job);
+		job_unref(job);
+		pthread_mutex_lock(&engine->lock);
+	}
 	while (!TAILQ_EMPTY(&engine->running))
 		pthread_cond_wait(&engine->none_running, &engine->lock);
 	pthread_mutex_unlock(&engine->lock);
@@ -96,7 +130,8 @@ void engine_free(struct engine *engine)
 		return;
 	engine_drain(engine);
 	counter_destroy(&engine->counter);
-	offload_destroy(&engine->offload); /* first: its threads queue tasks */
+	offload_destroy(&engine->offload); /* first: its threads queue tasks, as the next one's */
+	syncfs_destroy(&engine->syncfs);
 	dispatcher_destroy(&engine->dispatcher);
 	resume_table_destroy(&engine->resumes);
 	pair_table_destroy(&engine->pairs);
@@ -138,6 +173,11 @@ uint64_t engine_now_ns(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void engine_note_served(struct engine *engine)
+{
+	__atomic_store_n(&engine->served_ns, engine_now_ns(), __ATOMIC_RELAXED);
 }
 
 void engine_get_stats(const struct engine *engine, struct engine_stats *ret)

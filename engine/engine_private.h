@@ -6,7 +6,7 @@
  *	file_copy::lock, tree locks	one file's regions; one tree's books
  *	engine::lock			the list of running jobs
  *	pair_table::lock, dispatcher::lock, offload::lock, resume_table::lock,
- *	counter::lock			leaves
+ *	counter::lock, syncfs::lock	leaves
  */
 #ifndef ENGINE_PRIVATE_H
 #define ENGINE_PRIVATE_H
@@ -22,6 +22,7 @@
 #include "offload.h"
 #include "pair.h"
 #include "resume.h"
+#include "syncfs.h"
 
 struct engine {
 	/* set once */
@@ -29,11 +30,13 @@ struct engine {
 	cpu_set_t cpus;		       /* those the process may use */
 	unsigned n_cpus;
 	unsigned dirs_open;   /* directories that a tree copy keeps open */
+	unsigned large_open;  /* large files that a tree copy has open */
 	unsigned group_files; /* small files that a group has open at once */
 
 	struct dispatcher dispatcher;
 	struct offload offload;
 	struct counter counter;
+	struct syncfs syncfs;
 	struct pair_table pairs;
 	struct resume_table resumes;
 
@@ -47,6 +50,7 @@ struct engine {
 	const struct io_method *method; /* in use; NULL before the first worker */
 	bool warned_sync;
 	unsigned short_copies; /* under way */
+	uint64_t served_ns;    /* CLOCK_MONOTONIC of the last engine_note_served(); 0: none */
 	uint64_t io_uring_enters;
 	uint64_t jobs_started;
 	uint64_t jobs_ended;

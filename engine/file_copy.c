@@ -90,17 +90,35 @@ static void report(struct file_copy *copy, struct worker *worker)
 	copy->spec.done(copy, &result, worker);
 }
 
-static void fsync_done(struct io_slot *slot)
+static void written_out(struct write_out *out, int error)
 {
-	struct file_copy *copy = slot->owner;
-	struct worker *worker = copy->worker;
+	struct file_copy *copy = CONTAINER_OF(out, struct file_copy, write_out);
 
-	if (slot->error < 0) {
-		copy->error = slot->error; /* nothing of it is sure to be on the disk */
+	if (error == -ECANCELED && copy->prefix > 1) {
+		copy->prefix--; /* as any other part: who goes on asks for the rest, and waits for the fsync */
+	} else if (error < 0) {
+		copy->error = error; /* nothing of it is sure to be on the disk */
 		copy->prefix = 0;
 	}
-	worker_put_slot(worker, slot);
-	report(copy, worker);
+	report(copy, out->worker);
+}
+
+/* What was cloned was not written by us. */
+static void write_out(struct file_copy *copy, struct worker *worker)
+{
+	const uint64_t *by = copy->bytes_by_way;
+	uint64_t end = copy->spec.dst_offset + copy->prefix;
+	bool dirty = by[COPY_WAY_OFFLOAD] + by[COPY_WAY_RING] + by[COPY_WAY_SYNC] > 0;
+
+	copy->write_out = (struct write_out){
+		.job = copy->spec.job,
+		.worker = worker,
+		.fd = copy->spec.dst_fd,
+		.at = dirty ? copy->spec.dst_offset : end,
+		.end = end,
+		.done = written_out,
+	};
+	write_out_start(&copy->write_out);
 }
 
 /*
@@ -202,12 +220,6 @@ static void begin_tight(struct file_copy *copy, struct worker *worker)
 
 static void finish(struct file_copy *copy, struct worker *worker)
 {
-	struct slot_fsync sync = {
-		.fd = copy->spec.dst_fd,
-		.cred = copy->spec.job->cred,
-		.done = fsync_done,
-		.owner = copy,
-	};
 	struct engine *engine = copy->spec.job->engine;
 	int r = cred_adopt(&worker->cred, copy->spec.job->cred);
 
@@ -233,8 +245,7 @@ static void finish(struct file_copy *copy, struct worker *worker)
 		report(copy, worker);
 		return;
 	}
-	copy->worker = worker;
-	worker_start_fsync(worker, &sync);
+	write_out(copy, worker);
 }
 
 /*

@@ -27,6 +27,7 @@
 #include "region.h"
 #include "resume.h"
 #include "route.h"
+#include "write_out.h"
 
 struct file_copy;
 struct job;
@@ -88,13 +89,13 @@ struct file_copy {
 	bool again;		      /* something happened meanwhile: it must look again */
 	bool planned;		      /* there is nothing more to plan, or nothing more wanted */
 	uint64_t prefix;
-	bool cut;	       /* the prefix has met its end: a region that is not whole */
-	int error;	       /* that ended the prefix */
-	int plan_error;	       /* that ended the planning; met only when the prefix gets there */
-	struct worker *worker; /* that runs the fsync, at the end */
-	uint64_t highest;      /* destination: end of the furthest region, whole or not */
+	bool cut;	  /* the prefix has met its end: a region that is not whole */
+	int error;	  /* that ended the prefix */
+	int plan_error;	  /* that ended the planning; met only when the prefix gets there */
+	uint64_t highest; /* destination: end of the furthest region, whole or not */
 	uint64_t bytes_by_way[COPY_WAY_COUNT];
-	struct pair pair; /* what is known of the two file systems, and learned now */
+	struct write_out write_out; /* at the end */
+	struct pair pair;	    /* what is known of the two file systems, and learned now */
 
 	/* atomic */
 	uint64_t limit; /* source offset: no block is started at or beyond it */

@@ -73,6 +73,11 @@ int inode_flags_set(int fd, unsigned flags)
 	return is_refused(r) ? 0 : r;
 }
 
+bool inode_flags_is_locked(int fd)
+{
+	return inode_flags_get(fd) & LOCKS;
+}
+
 unsigned inode_flags_unlock(int fd)
 {
 	unsigned all = 0;

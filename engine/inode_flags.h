@@ -8,6 +8,8 @@
 #ifndef ENGINE_INODE_FLAGS_H
 #define ENGINE_INODE_FLAGS_H
 
+#include <stdbool.h>
+
 /** Those that are kept; 0 where there are none or the file system does not know of any. */
 unsigned inode_flags_get(int fd);
 
@@ -16,6 +18,9 @@ void inode_flags_begin(int fd, unsigned flags);
 
 /** To a complete file or directory. -errno of ioctl(2), but not for want of permission or support. */
 int inode_flags_set(int fd, unsigned flags);
+
+/** Whether it has some that forbid to change its attributes. */
+bool inode_flags_is_locked(int fd);
 
 /**
  * Takes those away that forbid to link, to rename and to remove. Answers what was taken, for

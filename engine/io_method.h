@@ -82,6 +82,13 @@ struct io_method {
 extern const struct io_method io_ring_method;
 extern const struct io_method io_sync_method;
 
+/**
+ * Performs @action at once, on the calling worker's @thread, which then has slot::cred as its identity. The
+ * event is for slot_event(), and never -ECANCELED.
+ */
+struct slot_event io_sync_perform(struct cred_thread *thread, const struct io_slot *slot,
+				  enum slot_action action);
+
 /** Whether the kernel offers io_uring to this process: 0, or -ENOSYS, -EPERM, ... */
 int io_ring_probe(void);
 

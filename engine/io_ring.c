@@ -13,6 +13,9 @@
  *  - Every operation carries the identity of its job as a registered personality, because the
  *    kernel may run it later, on a thread of its own, and would take the credentials that this
  *    thread has then.
+ *  - Nobody here cancels an operation: ECANCELED is the kernel's, which has got no thread for it (pids.max,
+ *    RLIMIT_NPROC), or a server's. The worker performs it itself then, but for an fsync that a server may have
+ *    failed: it has told of what was lost, and the next one would succeed.
  *  - Registered buffers and files are optimisations: refused (RLIMIT_MEMLOCK), plain ones serve.
  */
 #include <assert.h>
@@ -21,6 +24,7 @@
 #include <sys/uio.h>
 
 #include "arsync/base.h"
+#include "fs_type.h"
 #include "io_method.h"
 
 #define RING_ENTRIES 256
@@ -295,6 +299,16 @@ static void queue_fsync(struct io *io, struct io_slot *slot, int identity)
 	sqe->user_data = (uintptr_t)slot;
 }
 
+static void queue_flush(struct io *io, struct io_slot *slot, int identity)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
+
+	io_uring_prep_sync_file_range(sqe, slot->dst_fd, slot->length, slot->dst_offset,
+				      SLOT_FLUSH_FLAGS);
+	sqe->personality = (uint16_t)identity;
+	sqe->user_data = (uintptr_t)slot;
+}
+
 /* Reports @error for @slot as the result of a no-op, so that it arrives where all results do. */
 static void queue_failure(struct io *io, struct io_slot *slot, int error)
 {
@@ -326,6 +340,9 @@ static void ring_queue(struct io *io, struct io_slot *slot, enum slot_action act
 		break;
 	case SLOT_ACTION_FSYNC:
 		queue_fsync(io, slot, identity);
+		break;
+	case SLOT_ACTION_FLUSH:
+		queue_flush(io, slot, identity);
 		break;
 	case SLOT_ACTION_NONE:
 		assert(!"nothing to queue");
@@ -361,6 +378,29 @@ static struct slot_event decode(const struct io_slot *slot, const struct io_urin
 	return event;
 }
 
+/* Whether it may be a server's answer to an fsync. Where the file system cannot be asked, too. */
+static bool is_failed_fsync(const struct io_slot *slot)
+{
+	struct statfs fs;
+
+	if (slot->state != SLOT_SYNCING && slot->state != SLOT_FLUSHING)
+		return false;
+	return fstatfs(slot->dst_fd, &fs) < 0 || fs_type_has_server(&fs);
+}
+
+/* As if it were to be tried again, but without the ring. */
+static enum slot_action perform_cancelled(struct io *io, struct io_slot *slot,
+					  struct slot_event *event)
+{
+	if (is_failed_fsync(slot)) {
+		event->result = -EIO;
+		return slot_event(slot, event);
+	}
+	event->result = -EAGAIN;
+	*event = io_sync_perform(io->thread, slot, slot_event(slot, event));
+	return slot_event(slot, event);
+}
+
 static void run_event(struct io *io, const struct io_uring_cqe *cqe)
 {
 	struct io_slot *slot = (struct io_slot *)(uintptr_t)(cqe->user_data & ~USER_DATA_BITS);
@@ -372,7 +412,8 @@ static void run_event(struct io *io, const struct io_uring_cqe *cqe)
 		return;
 	}
 	event = decode(slot, cqe);
-	action = slot_event(slot, &event);
+	action = event.result == -ECANCELED ? perform_cancelled(io, slot, &event) :
+					      slot_event(slot, &event);
 	if (action != SLOT_ACTION_NONE)
 		ring_queue(io, slot, action);
 	else

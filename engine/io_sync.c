@@ -3,7 +3,8 @@
  * io_sync.c - the synchronous method: the fallback where there is no io_uring, and a debugging aid.
  *
  * queue() performs the operation at once and keeps the result; wait() reports it. So events come in
- * the order of submission and never from within queue(), as with the ring.
+ * the order of submission and never from within queue(), as with the ring. What the kernel does not
+ * perform in a ring, that one has performed by io_sync_perform(), too.
  */
 #include <assert.h>
 #include <poll.h>
@@ -57,9 +58,12 @@ static void sync_close(struct io *io)
 	free(io);
 }
 
+/* ECANCELED, which a FUSE server may answer, would say to those above that the job is cancelled. */
 static int as_result(ssize_t n)
 {
-	return n < 0 ? negative_errno() : (int)n;
+	int r = n < 0 ? negative_errno() : (int)n;
+
+	return r == -ECANCELED ? -EIO : r;
 }
 
 /* @length bytes of the buffer from @from on to @at of the slot's range. */
@@ -108,6 +112,11 @@ static struct slot_event perform(const struct io_slot *slot, enum slot_action ac
 		event.operation = SLOT_FSYNC;
 		event.result = as_result(fsync(slot->dst_fd));
 		return event;
+	case SLOT_ACTION_FLUSH:
+		event.operation = SLOT_FSYNC;
+		event.result = as_result(sync_file_range(slot->dst_fd, (off_t)slot->dst_offset,
+							 (off_t)slot->length, SLOT_FLUSH_FLAGS));
+		return event;
 	case SLOT_ACTION_NONE:
 		break;
 	}
@@ -115,15 +124,22 @@ static struct slot_event perform(const struct io_slot *slot, enum slot_action ac
 	return event;
 }
 
+struct slot_event io_sync_perform(struct cred_thread *thread, const struct io_slot *slot,
+				  enum slot_action action)
+{
+	int r = cred_adopt(thread, slot->cred);
+
+	return r < 0 ? slot_failure(slot, r) : perform(slot, action);
+}
+
 static void sync_queue(struct io *io, struct io_slot *slot, enum slot_action action)
 {
 	struct sync_result *result = TAILQ_FIRST(&io->unused);
-	int r = cred_adopt(io->thread, slot->cred);
 
 	assert(result);
 	TAILQ_REMOVE(&io->unused, result, link);
 	result->slot = slot;
-	result->event = r < 0 ? slot_failure(slot, r) : perform(slot, action);
+	result->event = io_sync_perform(io->thread, slot, action);
 	TAILQ_INSERT_TAIL(&io->results, result, link);
 }
 

@@ -64,15 +64,17 @@ void job_start(struct job *job)
 {
 	struct engine *engine = job->engine;
 	struct job_result result = { .failed_path = "", .failed_call = "" };
+	bool draining;
 	int r;
 
 	job_ref(job); /* the engine's, until job_end() */
 	pthread_mutex_lock(&engine->lock);
 	set_state_locked(job, JOB_RUNNING);
 	TAILQ_INSERT_TAIL(&engine->running, job, link);
-	if (engine->draining)
-		__atomic_store_n(&job->cancelled, true, __ATOMIC_RELAXED);
+	draining = engine->draining;
 	pthread_mutex_unlock(&engine->lock);
+	if (draining)
+		job_cancel(job);
 	__atomic_add_fetch(&engine->jobs_started, 1, __ATOMIC_RELAXED);
 
 	r = job_push(job, &job->first_task, PUSH_LAST, NULL);
@@ -82,14 +84,53 @@ void job_start(struct job *job)
 	}
 }
 
+static bool decide(struct job *job, enum job_fate fate)
+{
+	int open = JOB_FATE_OPEN;
+
+	return __atomic_compare_exchange_n(&job->fate, &open, fate, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
+}
+
 void job_cancel(struct job *job)
 {
-	__atomic_store_n(&job->cancelled, true, __ATOMIC_RELAXED);
+	if (!decide(job, JOB_FATE_CANCELLED))
+		return;
+	job_set_verdict(job, -ECANCELED);
+	if (job->ops->cancelled)
+		job->ops->cancelled(job);
 }
 
 bool job_is_cancelled(const struct job *job)
 {
-	return __atomic_load_n(&job->cancelled, __ATOMIC_RELAXED);
+	return __atomic_load_n(&job->fate, __ATOMIC_RELAXED) == JOB_FATE_CANCELLED;
+}
+
+bool job_is_open(const struct job *job)
+{
+	return __atomic_load_n(&job->fate, __ATOMIC_RELAXED) == JOB_FATE_OPEN;
+}
+
+bool job_commit(struct job *job)
+{
+	return decide(job, JOB_FATE_COMMITTED);
+}
+
+void job_set_verdict(struct job *job, int error)
+{
+	int open = 0;
+
+	/* A second one comes too late. */
+	(void)__atomic_compare_exchange_n(&job->verdict, &open, error, false, __ATOMIC_RELEASE,
+					  __ATOMIC_RELAXED);
+}
+
+int job_get_verdict(const struct job *job)
+{
+	int verdict = __atomic_load_n(&job->verdict, __ATOMIC_ACQUIRE);
+
+	/* job_cancel() has decided, and is about to say so. */
+	return verdict == 0 && job_is_cancelled(job) ? -ECANCELED : verdict;
 }
 
 int job_push(struct job *job, struct task *task, enum push_where where, struct worker *self)
@@ -130,6 +171,11 @@ void job_add_bytes(struct job *job, uint64_t bytes)
 	__atomic_add_fetch(&job->bytes, bytes, __ATOMIC_RELAXED);
 }
 
+void job_add_verified(struct job *job, uint64_t bytes)
+{
+	__atomic_add_fetch(&job->bytes_verified, bytes, __ATOMIC_RELAXED);
+}
+
 void job_count(struct job *job)
 {
 	if (job->ops->count(job) == 0)
@@ -161,6 +207,9 @@ void job_get_progress(const struct job *job, struct job_progress *ret)
 	ret->bytes_skipped = __atomic_load_n(&job->bytes_skipped, __ATOMIC_RELAXED);
 	ret->bytes_total =
 		most(ret->bytes + ret->bytes_skipped, &job->bytes_total, &job->bytes_ahead);
+	ret->verifies = job->verifies;
+	ret->bytes_verified =
+		job->verifies ? __atomic_load_n(&job->bytes_verified, __ATOMIC_RELAXED) : 0;
 	ret->files = __atomic_load_n(&job->files, __ATOMIC_RELAXED);
 	ret->files_skipped = __atomic_load_n(&job->files_skipped, __ATOMIC_RELAXED);
 	ret->files_total =

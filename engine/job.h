@@ -23,6 +23,18 @@ struct job_ops {
 	size_t (*get_failures)(struct job *job, struct job_failure *failures, size_t size);
 	/* Counts ahead what there is to do, as the job's user: see counter.h. NULL: known anyhow. */
 	int (*count)(struct job *job);
+	/*
+	 * The job has been cancelled: goes on with what waits for somebody else. On the thread of
+	 * job_cancel(), no lock of the engine held. NULL: the kind never waits.
+	 */
+	void (*cancelled)(struct job *job);
+};
+
+/* Whether the outcome appears: decided once. */
+enum job_fate {
+	JOB_FATE_OPEN,
+	JOB_FATE_CANCELLED, /* by job_cancel() */
+	JOB_FATE_COMMITTED, /* by job_commit(): too late to cancel */
 };
 
 enum job_state {
@@ -40,6 +52,7 @@ struct job {
 	void *userdata;
 	struct task first_task;
 	struct task_queue queue; /* of all the job's tasks: the unit of fairness */
+	bool verifies;		 /* what it has copied is read again */
 
 	/* protected by engine::lock */
 	enum job_state state;
@@ -49,9 +62,11 @@ struct job {
 
 	/* atomic */
 	unsigned refs;
-	bool cancelled;
+	int fate;    /* enum job_fate */
+	int verdict; /* see job_get_verdict() */
 	uint64_t bytes;
 	uint64_t bytes_total;
+	uint64_t bytes_verified;
 	uint64_t files;
 	uint64_t files_total;
 	uint64_t failures;
@@ -80,6 +95,15 @@ int job_init(struct job *job, const struct job_setup *setup);
 
 bool job_is_cancelled(const struct job *job);
 
+/** It was neither cancelled nor committed. */
+bool job_is_open(const struct job *job);
+
+/** The outcome is about to appear, and job_cancel() does nothing any more. False: it was first. */
+bool job_commit(struct job *job);
+
+/** The job has failed with @error, unless its verdict is known already. */
+void job_set_verdict(struct job *job, int error);
+
 /** Queues a task of a job. -errno as dispatcher_push(). */
 int job_push(struct job *job, struct task *task, enum push_where where, struct worker *self);
 
@@ -90,6 +114,9 @@ int job_push(struct job *job, struct task *task, enum push_where where, struct w
 void job_end(struct job *job, const struct job_result *result, struct worker *worker);
 
 void job_add_bytes(struct job *job, uint64_t bytes);
+
+/** They were read again, or will not be although they were copied. */
+void job_add_verified(struct job *job, uint64_t bytes);
 
 /** For the counter: counts ahead, acting as the job's user. */
 void job_count(struct job *job);

@@ -2,8 +2,9 @@
 /*
  * leftover.c - the state directory, and the thread; see arsync/leftover.h.
  *
- * A note is not fsynced at once: most copies are over before a disk has written it. When a copy takes
- * longer, the thread does it, so that the note survives a power cut as what is staged does.
+ * Where the copy brings what it makes to stable storage (fsync=), its note is there before. Of others it
+ * is not fsynced at once: most are over before a disk has written it. When a copy takes longer, the
+ * thread does it, so that the note survives a power cut as what is staged does.
  */
 #include "leftover_private.h"
 
@@ -112,6 +113,8 @@ int leftovers_open(const struct leftovers_spec *spec, struct leftovers **ret)
 		return r;
 	(void)strcpy(leftovers->root_path, spec->root_path); /* it fits */
 	leftovers->log = spec->log;
+	leftovers->may_enter = spec->may_enter;
+	leftovers->userdata = spec->userdata;
 	leftovers->state_fd = TAKE_FD(state_fd);
 	leftovers->root_fd = TAKE_FD(root_fd);
 	/* These never fail on Linux. */
@@ -366,7 +369,7 @@ void leftovers_note(struct leftovers *leftovers, struct note_place *place, struc
 			 "copies cannot be noted in the state directory, what a crash leaves will "
 			 "stay: %s",
 			 strerror(-r));
-	if (r == 0)
+	if (r == 0 && !place->at_once)
 		sync_later(leftovers, ret);
 }
 

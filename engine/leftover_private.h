@@ -4,6 +4,7 @@
  *
  *	leftover.c	  the state directory, the thread, notes of copies that are being made
  *	leftover_remove.c what one note tells of: found, checked and removed
+ *	leftover_sweep.c  what a merge has left, anywhere below a directory
  *
  * leftovers::lock is a leaf.
  */
@@ -29,6 +30,8 @@ struct leftovers_late {
 struct leftovers {
 	/* set once */
 	const struct log *log;
+	bool (*may_enter)(const char *path, void *userdata); /* or NULL */
+	void *userdata;
 	int state_fd;
 	int root_fd;
 	struct inode_identity root;
@@ -57,6 +60,19 @@ struct cred_thread;
  */
 int leftover_remove(struct leftovers *leftovers, struct cred_thread *thread,
 		    const struct note_read *note);
+
+/**
+ * Opens a directory with O_PATH. -EXDEV: something is mounted there that leftovers::may_enter does not know;
+ * -errno.
+ */
+int leftover_open_dir(const struct leftovers *leftovers, int at, const char *name);
+
+/**
+ * Removes every name of a merge (staging_is_part() of @name) below @dir_fd, as who the thread acts as; of
+ * a user, only what belongs to them. No directory. -errno of what kept something from
+ * being looked at or removed; -ECANCELED: told to stop.
+ */
+int leftover_sweep(struct leftovers *leftovers, int dir_fd, const char *name, uid_t uid);
 
 /* For tree copies. No note is kept with NULL; without one, copies are made all the same. */
 

@@ -3,13 +3,14 @@
  * leftover_remove.c - what one note tells of.
  *
  * The way to it is as long as what leads there can be anybody's: only directories, no symbolic links,
- * nothing above the root, and no other mount: a server that never answers would stop the thread, and it
- * could be ourselves. The last step is the noted name, which
+ * nothing above the root, and no other mount but of file systems that need nobody else: a server that
+ * never answers would stop the thread, and it could be ourselves. The last step is the noted name, which
  * must be the noted inode.
  */
 #include "leftover_private.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -63,6 +64,35 @@ static int find_below(const struct leftovers *leftovers, const struct note_read 
 	return 0;
 }
 
+/* Something is mounted there. The kernel says where a descriptor is without asking the file system. */
+static int open_mounted(const struct leftovers *leftovers, int at, const char *name)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", at);
+	n = readlink(link, path, sizeof(path));
+	if (n < 0)
+		return negative_errno();
+	if ((size_t)n + 1 + strlen(name) >= sizeof(path))
+		return -ENAMETOOLONG;
+	if (n > 1)
+		path[n++] = '/'; /* it is not the root */
+	(void)strcpy(path + n, name);
+	if (!leftovers->may_enter || !leftovers->may_enter(path, leftovers->userdata))
+		return -EXDEV;
+	fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? negative_errno() : fd;
+}
+
+int leftover_open_dir(const struct leftovers *leftovers, int at, const char *name)
+{
+	int fd = staging_open_same_mount(at, name, O_DIRECTORY);
+
+	return fd == -EXDEV ? open_mounted(leftovers, at, name) : fd;
+}
+
 /* An O_PATH descriptor, or -errno. */
 static int open_parent(const struct leftovers *leftovers, const struct note_read *note)
 {
@@ -78,7 +108,7 @@ static int open_parent(const struct leftovers *leftovers, const struct note_read
 		return negative_errno();
 	for (char *name = strtok_r(path, "/", &cursor); name; name = strtok_r(NULL, "/", &cursor)) {
 		int next = strcmp(name, "..") == 0 ? -EXDEV :
-						     staging_open_same_mount(fd, name, O_DIRECTORY);
+						     leftover_open_dir(leftovers, fd, name);
 
 		if (next < 0)
 			return next;
@@ -168,6 +198,21 @@ static int keep_or_drop(const struct note_read *note)
 	return note->written + KEPT_SECONDS < (int64_t)time(NULL) ? 1 : 0;
 }
 
+/* A merge had hidden names in it. It must be the very directory, for they have no identity but their names. */
+static int remove_parts(struct leftovers *leftovers, const struct leftover *left)
+{
+	const struct note_read *note = left->note;
+	int r;
+
+	if (!is_the_parent(left))
+		return keep_or_drop(note);
+	r = leftover_sweep(leftovers, left->parent_fd, note->staging, note->head.uid);
+	if (r == -ECANCELED)
+		return 0;
+	/* All of it is looked at each time, so not for ever. */
+	return r < 0 && keep_or_drop(note) == 0 ? r : 1;
+}
+
 static int remove_found(struct leftovers *leftovers, struct leftover *left)
 {
 	const struct note_read *note = left->note;
@@ -195,7 +240,7 @@ static int remove_as_user(struct leftovers *leftovers, const struct note_read *n
 
 	if (left.parent_fd < 0)
 		return keep_or_drop(note);
-	r = remove_found(leftovers, &left);
+	r = note->head.parts ? remove_parts(leftovers, &left) : remove_found(leftovers, &left);
 	close_keep_errno(left.parent_fd);
 	return r;
 }

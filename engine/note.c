@@ -14,7 +14,7 @@
 
 #include "arsync/base.h"
 
-#define MAGIC UINT64_C(0x3165746f6e737261) /* "arsnote1" */
+#define MAGIC UINT64_C(0x3265746f6e737261) /* "arsnote2" */
 #define CREATE_TRIES 16
 #define NOTE_SIZE_MAX                                                                              \
 	(sizeof(struct note_head) + CRED_GROUPS_MAX * sizeof(gid_t) + 2 * PATH_MAX + NAME_MAX + 1)
@@ -47,6 +47,7 @@ static void fill_head(struct note_head *head, const struct note_place *place)
 	head->source_uid = place->source_uid;
 	head->n_groups = cred ? (uint32_t)cred->n_groups : 0;
 	head->durable = place->durable;
+	head->parts = place->parts;
 	head->root = place->root;
 	head->parent = place->parent;
 	read_boot(head->boot);
@@ -102,9 +103,15 @@ static int create_locked(int state_fd, const char *name)
 	return st.st_nlink > 0 ? TAKE_FD(fd) : -EAGAIN;
 }
 
+/* The note, and its name. */
+static int sync_new(int state_fd, int fd)
+{
+	return fdatasync(fd) < 0 || fsync(state_fd) < 0 ? negative_errno() : 0;
+}
+
 int note_create(int state_fd, const struct note_place *place, struct note *ret)
 {
-	struct note note = { .fd = -EAGAIN };
+	struct note note = { .fd = -EAGAIN, .at_once = place->at_once };
 	uint64_t number;
 	int r;
 
@@ -117,6 +124,8 @@ int note_create(int state_fd, const struct note_place *place, struct note *ret)
 	if (note.fd < 0)
 		return note.fd;
 	r = write_place(note.fd, place);
+	if (r == 0 && note.at_once)
+		r = sync_new(state_fd, note.fd);
 	if (r < 0) {
 		note_drop(state_fd, &note);
 		return r;
@@ -141,7 +150,9 @@ int note_add(const struct note *note, int fd, bool replaced)
 	n = pwrite(note->fd, &identity, sizeof(identity), (off_t)at);
 	if (n < 0)
 		return negative_errno();
-	return (size_t)n == sizeof(identity) ? 0 : -ENOSPC;
+	if ((size_t)n != sizeof(identity))
+		return -ENOSPC;
+	return note->at_once && fdatasync(note->fd) < 0 ? negative_errno() : 0;
 }
 
 void note_drop(int state_fd, struct note *note)

@@ -32,6 +32,7 @@ struct note_head {
 	uint32_t gid;
 	uint32_t source_uid; /* whom the copy belongs to in the end, where that may be */
 	uint32_t n_groups;
+	uint32_t parts;			/* a merge: hidden names are anywhere below parent */
 	uint32_t durable;		/* the copy is on stable storage before it takes its name */
 	char boot[NOTE_BOOT_SIZE];	/* which start of the system */
 	struct inode_identity root;	/* the directory that paths are relative to */
@@ -45,23 +46,26 @@ struct note_place {
 	const struct cred *cred; /* NULL: the process's own */
 	uid_t source_uid;
 	bool durable;
+	bool parts;
+	bool at_once; /* the copy is brought to stable storage as it grows: the note has to be there first */
 	struct inode_identity root;
 	struct inode_identity parent;
 	const char *root_path; /* absolute; "": not known */
 	const char *below;     /* the directory of the copy, relative to the root; "": the root */
-	const char *name;      /* the staging name */
+	const char *name;      /* the staging name, or what those of a merge begin with */
 };
 
 /* A copy's own note. fd -1: none. */
 struct note {
 	int fd;
+	bool at_once;
 	char name[NOTE_NAME_SIZE];
 };
 
-/** -errno; -EINVAL: the strings are too long. */
+/** -errno; -EINVAL: the strings are too long. With note_place::at_once it is on stable storage then. */
 int note_create(int state_fd, const struct note_place *place, struct note *ret);
 
-/** Adds what has been made, or (@replaced) what it will change places with. -errno. */
+/** Adds what has been made, or (@replaced) what it will change places with; as durably. -errno. */
 int note_add(const struct note *note, int fd, bool replaced);
 
 /** Removes it; what it told of is gone. Accepts none. */

@@ -6,11 +6,11 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 #include <stdio.h>
 
 #include "arsync/base.h"
 #include "arsync/engine.h"
+#include "fs_type.h"
 #include "offload.h"
 #include "arsync/page_cache.h"
 #include "pair.h"
@@ -25,31 +25,6 @@
 /* Shorter ones do not stall anybody, whatever memory there is. */
 #define HUGE_MIN (256 * MIB)
 
-/* From the kernel's sources; linux/magic.h of older headers lacks them. */
-#define LUSTRE_SUPER_MAGIC 0x0bd00bd0
-#ifndef SMB2_SUPER_MAGIC
-#define CIFS_SUPER_MAGIC 0xff534d42
-#define SMB2_SUPER_MAGIC 0xfe534d42
-#endif
-#ifndef CEPH_SUPER_MAGIC
-#define CEPH_SUPER_MAGIC 0x00c36400
-#define FUSE_SUPER_MAGIC 0x65735546
-#endif
-
-/* File systems whose copy_file_range(2) lets the server copy. */
-static bool copies_on_server(const struct statfs *fs)
-{
-	static const uint32_t types[] = {
-		NFS_SUPER_MAGIC,  CIFS_SUPER_MAGIC,   SMB2_SUPER_MAGIC,
-		CEPH_SUPER_MAGIC, LUSTRE_SUPER_MAGIC, FUSE_SUPER_MAGIC,
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		if ((uint32_t)fs->f_type == types[i])
-			return true;
-	return false;
-}
-
 static bool may_offload(const struct route_spec *spec)
 {
 	switch (spec->options->offload) {
@@ -60,8 +35,9 @@ static bool may_offload(const struct route_spec *spec)
 	case ENGINE_OFFLOAD_AUTO:
 		break;
 	}
+	/* Whose copy_file_range(2) lets the server copy. */
 	return !spec->pair->no_offload && spec->src_fs->f_type == spec->dst_fs->f_type &&
-	       copies_on_server(spec->src_fs);
+	       fs_type_has_server(spec->src_fs);
 }
 
 static bool is_huge(const struct route_spec *spec)

@@ -25,6 +25,8 @@ static enum slot_action slot_enter(struct io_slot *slot, enum slot_state state)
 		return SLOT_ACTION_WRITE;
 	case SLOT_SYNCING:
 		return SLOT_ACTION_FSYNC;
+	case SLOT_FLUSHING:
+		return SLOT_ACTION_FLUSH;
 	case SLOT_FREE:
 	case SLOT_DONE:
 		return SLOT_ACTION_NONE;
@@ -72,6 +74,8 @@ enum slot_action slot_begin_fsync(struct io_slot *slot, const struct slot_fsync 
 {
 	assert(slot->state == SLOT_FREE);
 	slot->dst_fd = fsync->fd;
+	slot->dst_offset = fsync->offset;
+	slot->length = fsync->length;
 	slot->flags = 0;
 	slot->dst_fixed = -1;
 	slot->chunk = NULL;
@@ -80,7 +84,7 @@ enum slot_action slot_begin_fsync(struct io_slot *slot, const struct slot_fsync 
 	slot->owner = fsync->owner;
 	slot->tag = fsync->tag;
 	slot->error = 0;
-	return slot_enter(slot, SLOT_SYNCING);
+	return slot_enter(slot, fsync->length > 0 ? SLOT_FLUSHING : SLOT_SYNCING);
 }
 
 static bool is_transient(int result)
@@ -185,7 +189,7 @@ static enum slot_action copy_event(struct io_slot *slot, const struct slot_event
 static enum slot_action sync_event(struct io_slot *slot, int result)
 {
 	if (is_transient(result))
-		return slot_enter(slot, SLOT_SYNCING);
+		return slot_enter(slot, slot->state); /* once more */
 	if (result < 0)
 		return fail(slot, result);
 	return slot_enter(slot, SLOT_DONE);
@@ -199,6 +203,7 @@ enum slot_action slot_event(struct io_slot *slot, const struct slot_event *event
 	case SLOT_WRITING:
 		return write_event(slot, event->result);
 	case SLOT_SYNCING:
+	case SLOT_FLUSHING:
 		return sync_event(slot, event->result);
 	case SLOT_FREE:
 	case SLOT_DONE:

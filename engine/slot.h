@@ -5,7 +5,7 @@
  *	FREE --slot_begin_copy--> COPYING --> WRITING --> DONE --owner--> FREE
  *	                             ^           |
  *	                             +-----------+	a short read: write what came, then read on
- *	FREE --slot_begin_fsync--> SYNCING -----------> DONE
+ *	FREE --slot_begin_fsync--> SYNCING, FLUSHING -> DONE
  *
  * The slot decides what comes next; an io_method only performs it. What is to be copied may be
  * longer than the buffer: it is cut into blocks, and COPYING reads and writes block after block
@@ -18,6 +18,7 @@
 #ifndef ENGINE_SLOT_H
 #define ENGINE_SLOT_H
 
+#include <fcntl.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,9 +31,10 @@ struct io_slot;
 enum slot_state {
 	SLOT_FREE,    /* on the worker's free list */
 	SLOT_COPYING, /* reads, and behind each its write, are in flight; moved on by slot_event() */
-	SLOT_WRITING, /* a write of what is in the buffer is in flight; moved on by slot_event() */
-	SLOT_SYNCING, /* an fsync is in flight; moved on by slot_event() */
-	SLOT_DONE,    /* finished or failed; its owner looks at the result and frees it */
+	SLOT_WRITING,  /* a write of what is in the buffer is in flight; moved on by slot_event() */
+	SLOT_SYNCING,  /* an fsync is in flight; moved on by slot_event() */
+	SLOT_FLUSHING, /* the same of a range, of data only */
+	SLOT_DONE,     /* finished or failed; its owner looks at the result and frees it */
 };
 
 /* What a method is to do next for a slot. */
@@ -40,7 +42,8 @@ enum slot_action {
 	SLOT_ACTION_COPY,  /* the blocks from io_slot::copied on; one event for all of them */
 	SLOT_ACTION_WRITE, /* io_slot::unwritten bytes of the buffer, to io_slot::copied */
 	SLOT_ACTION_FSYNC,
-	SLOT_ACTION_NONE, /* DONE: nothing to perform */
+	SLOT_ACTION_FLUSH, /* io_slot::length bytes from io_slot::dst_offset on */
+	SLOT_ACTION_NONE,  /* DONE: nothing to perform */
 };
 
 /* Blocks of one slot, at most: what an event's place has room for, see io_ring.c. */
@@ -50,6 +53,10 @@ enum slot_action {
 #define SLOT_READ_DIRECT 1U    /* from direct_src_fd */
 #define SLOT_WRITE_DIRECT 2U   /* to direct_dst_fd */
 #define SLOT_WRITE_UNCACHED 4U /* RWF_DONTCACHE */
+
+/* For sync_file_range(2): all that is dirty now is written when it ends. */
+#define SLOT_FLUSH_FLAGS                                                                           \
+	(SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 
 typedef void (*slot_done_fn)(struct io_slot *slot);
 
@@ -113,13 +120,15 @@ enum slot_action slot_begin_copy(struct io_slot *slot, const struct slot_copy *c
 
 struct slot_fsync {
 	int fd;
+	uint64_t offset; /* with length: */
+	uint32_t length; /* only the data of this range, as sync_file_range(2) does; 0: an fsync(2) */
 	struct cred *cred;
 	slot_done_fn done;
 	void *owner;
 	uint64_t tag;
 };
 
-/** FREE -> SYNCING. The answer is SLOT_ACTION_FSYNC. */
+/** FREE -> SYNCING or FLUSHING. The answer is SLOT_ACTION_FSYNC or SLOT_ACTION_FLUSH. */
 enum slot_action slot_begin_fsync(struct io_slot *slot, const struct slot_fsync *fsync);
 
 /** COPYING: how long the block at offset @at is, and how many there are from slot::copied on. */

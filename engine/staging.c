@@ -40,6 +40,20 @@ int staging_name(char *name)
 	return make_name(STAGING_PREFIX, name);
 }
 
+void staging_part_name(const char *name, uint64_t number, char *ret)
+{
+	(void)snprintf(ret, STAGING_PART_SIZE, "%s-%016" PRIx64, name, number); /* fits */
+}
+
+bool staging_is_part(const char *part, const char *name)
+{
+	size_t size = strlen(name);
+
+	return strncmp(part, name, size) == 0 && part[size] == '-' &&
+	       strlen(part + size + 1) == STAGING_DIGITS &&
+	       strspn(part + size + 1, "0123456789abcdef") == STAGING_DIGITS;
+}
+
 int staging_name_aside(char *name)
 {
 	return make_name(STAGING_PREFIX_ASIDE, name);
@@ -215,16 +229,20 @@ static int ascend(struct staging_remover *remover)
 /* One entry. 1: it was a directory, and we are in it now; 0: removed. */
 static int remove_entry(struct staging_remover *remover, const char *name, unsigned char type)
 {
-	int r;
+	int r = 0;
 
 	if (type != DT_DIR) {
 		if (unlinkat(remover->dir_fd, name, 0) == 0 || errno == ENOENT)
 			return 0;
-		if (errno != EISDIR && errno != EPERM)
-			return negative_errno();
-		if (errno == EPERM && unlock_and_remove(remover, remover->dir_fd, name))
+		r = negative_errno();
+		if (r != -EISDIR && r != -EPERM)
+			return r;
+		if (r == -EPERM && unlock_and_remove(remover, remover->dir_fd, name))
 			return 0;
 	}
+	/* EPERM: a directory whose type the listing did not tell, or a file that is not to be removed. */
+	if (r == -EPERM && type != DT_UNKNOWN)
+		return r;
 	r = descend(remover, remover->dir_fd, name);
 	return r < 0 ? r : 1;
 }

@@ -7,18 +7,26 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define STAGING_PREFIX ".arsync-"
 #define STAGING_PREFIX_ASIDE ".replaced-"
 #define STAGING_DIGITS 16 /* hexadecimal, after the prefix */
 #define STAGING_NAME_SIZE (sizeof(STAGING_PREFIX_ASIDE) + STAGING_DIGITS) /* room for either name */
+#define STAGING_PART_SIZE (STAGING_NAME_SIZE + 1 + STAGING_DIGITS)	  /* and for a part's */
 
 /**
  * Writes a hidden name that nobody else has. @name has room for STAGING_NAME_SIZE bytes.
  * -errno of getrandom(2).
  */
 int staging_name(char *name);
+
+/** Of what has one hidden name after the other, beginning with @name. Room for STAGING_PART_SIZE bytes. */
+void staging_part_name(const char *name, uint64_t number, char *ret);
+
+/** Whether @part was made so from @name, or could have been. */
+bool staging_is_part(const char *part, const char *name);
 
 /** The same for something of others that is moved out of the way: nobody may take it for a copy. */
 int staging_name_aside(char *name);

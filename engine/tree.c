@@ -17,6 +17,7 @@
 #include "tree_file.h"
 #include "tree_link.h"
 #include "tree_merge.h"
+#include "tree_note.h"
 #include "tree_publish.h"
 #include "worker.h"
 
@@ -24,7 +25,24 @@
 
 bool tree_is_stopping(const struct tree_job *tree)
 {
-	return __atomic_load_n(&tree->failed, __ATOMIC_RELAXED) || job_is_cancelled(&tree->job);
+	return __atomic_load_n(&tree->failed, __ATOMIC_ACQUIRE) || job_is_cancelled(&tree->job);
+}
+
+bool tree_syncs_files(const struct tree_job *tree)
+{
+	/* Of a merge every file appears on its own, so that syncing all at the end is too late. */
+	return tree->options.verify || tree->options.fsync == ENGINE_FSYNC_FILE ||
+	       (tree->merging && tree->options.fsync == ENGINE_FSYNC_TREE);
+}
+
+int tree_sync_dir(int fd)
+{
+	int r = fsync(fd) < 0 ? negative_errno() : 0;
+
+	/* There are file systems, and FUSE servers, that have no fsync(2) of directories. */
+	if (r == -EINVAL || r == -EOPNOTSUPP)
+		r = syncfs(fd) < 0 ? negative_errno() : 0;
+	return r;
 }
 
 int tree_adopt(struct tree_job *tree, struct worker *worker)
@@ -55,6 +73,12 @@ void tree_skipped(struct tree_job *tree, const struct stat *st)
 	__atomic_add_fetch(&job->bytes_skipped, (uint64_t)st->st_size, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&job->files_total, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&job->files_skipped, 1, __ATOMIC_RELAXED);
+}
+
+void tree_left(struct tree_job *tree)
+{
+	__atomic_add_fetch(&tree->job.skipped, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&tree->job.files_skipped, 1, __ATOMIC_RELAXED);
 }
 
 void tree_push(struct tree_job *tree, struct task *task, struct worker *worker)
@@ -100,9 +124,7 @@ static int check_replace(struct tree_job *tree, const struct stat *source, const
 	if (r != 0)
 		return r == 1 ? -EINVAL : r; /* the source is part of it */
 	tree->replacing = true;
-	tree->old_dev = old->st_dev;
-	tree->old_ino = old->st_ino;
-	tree->old_is_dir = S_ISDIR(old->st_mode);
+	tree_publish_expect(tree, old);
 	return 0;
 }
 
@@ -163,37 +185,7 @@ static int choose_staging(struct tree_job *tree)
 		return staging_name(tree->staging);
 	(void)strcpy(tree->staging, tree->dst_name); /* of the same size */
 	tree->made = (struct metadata_made){ (uid_t)-1, (gid_t)-1, (mode_t)-1 };
-	return 0;
-}
-
-/* So that it is found after a crash. Before anything is made. */
-static void note_staging(struct tree_job *tree, const struct stat *source, struct worker *worker)
-{
-	struct note_place place = {
-		.cred = tree->job.cred,
-		.source_uid = source->st_uid,
-		.durable = tree->options.fsync == ENGINE_FSYNC_TREE,
-		.below = tree->below,
-		.name = tree->staging,
-	};
-
-	if (!tree->leftovers || tree->merging)
-		return;
-	/* Without, the note is no worse, only kept longer than it need be. */
-	(void)inode_identity_of(tree->dst_parent_fd, &place.parent);
-	worker_be_daemon(worker);
-	leftovers_note(tree->leftovers, &place, &tree->note);
-	worker_be_again(worker);
-}
-
-void tree_note_add(struct tree_job *tree, int fd, bool replaced)
-{
-	int r = note_add(&tree->note, fd, replaced);
-
-	if (r < 0)
-		log_warn(tree->job.engine->options.log,
-			 "the note of %s is not complete, a crash may leave it: %s", tree->staging,
-			 strerror(-r));
+	return staging_name(tree->merge_name);
 }
 
 static int begin(struct tree_job *tree, struct worker *worker)
@@ -220,8 +212,9 @@ static int begin(struct tree_job *tree, struct worker *worker)
 		tree_abort(tree, call, r);
 		return r;
 	}
-	note_staging(tree, &source, worker);
+	tree_note_begin(tree, &source, worker);
 	tree->root_dev = source.st_dev;
+	tree->root_ino = source.st_ino;
 	if (S_ISREG(source.st_mode)) {
 		tree_file_copy_root(tree, worker);
 		return 0;
@@ -243,15 +236,6 @@ static void tree_run(struct job *job, struct worker *worker)
 		tree_walked(tree, worker);
 }
 
-static void end_note(struct tree_job *tree, struct worker *worker)
-{
-	if (tree->note.fd < 0)
-		return;
-	worker_be_daemon(worker);
-	leftovers_note_end(tree->leftovers, &tree->note, !tree->left);
-	worker_be_again(worker);
-}
-
 static void end(struct tree_job *tree, struct worker *worker)
 {
 	const struct job_failure *first = tree->n_failures_kept > 0 ? &tree->failures[0] : NULL;
@@ -270,7 +254,7 @@ static void end(struct tree_job *tree, struct worker *worker)
 
 	for (int way = 0; way < COPY_WAY_COUNT; way++)
 		result.bytes_by_way[way] = tree->bytes_by_way[way];
-	end_note(tree, worker);
+	tree_note_end(tree, worker);
 	job_end(&tree->job, &result, worker);
 }
 
@@ -324,12 +308,15 @@ static void start_removing(struct tree_job *tree, dev_t dev, ino_t ino, struct w
 	tree_push(tree, &tree->end_task, worker);
 }
 
-void tree_walked(struct tree_job *tree, struct worker *worker)
+/* With its name, or without. */
+static void publish(struct tree_job *tree, struct worker *worker)
 {
+	/* What is open when it is removed NFS would keep under another name. */
+	close_keep_errno(TAKE_FD(tree->sync_fd));
 	if (!tree->published && !tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
 		tree_publish(tree);
 	if (!tree->published)
-		tree_error_set_cancelled(tree); /* unless something else came first */
+		tree_error_settle(tree);
 	if (!tree->published && tree->staged && tree->staging_ino == 0)
 		remove_unknown(tree, worker);
 	if (tree->published && tree->replacing)
@@ -340,12 +327,30 @@ void tree_walked(struct tree_job *tree, struct worker *worker)
 		end(tree, worker);
 }
 
+/* syncfs(2) is done, or nobody waits for it any more. */
+static void synced_task(struct task *task, struct worker *worker)
+{
+	struct tree_job *tree = CONTAINER_OF(task, struct tree_job, end_task);
+
+	tree_publish_synced(tree);
+	publish(tree, worker);
+}
+
+void tree_walked(struct tree_job *tree, struct worker *worker)
+{
+	tree->end_task.run = synced_task;
+	if (tree->published || tree_is_stopping(tree) || tree_adopt(tree, worker) < 0 ||
+	    !tree_publish_begin(tree, worker))
+		publish(tree, worker);
+}
+
 static void tree_free(struct job *job)
 {
 	struct tree_job *tree = CONTAINER_OF(job, struct tree_job, job);
 
 	tree_link_table_destroy(tree);
 	assert(TAILQ_EMPTY(&tree->idle_dirs));
+	assert(TAILQ_EMPTY(&tree->large_waiting));
 	staging_remover_destroy(&tree->remover);
 	pthread_mutex_destroy(&tree->lock);
 	close_keep_errno(tree->src_fd);
@@ -360,6 +365,7 @@ static const struct job_ops tree_job_ops = {
 	.free = tree_free,
 	.get_failures = tree_error_get_failures,
 	.count = tree_count,
+	.cancelled = tree_publish_cancelled,
 };
 
 static int own_cred(struct cred **ret)
@@ -391,6 +397,7 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 		return negative_errno();
 	(void)strcpy(tree->dst_name, spec->dst_name); /* is_one_name(): it fits */
 	tree->leftovers = spec->leftovers;
+	tree->sync = (struct syncfs_wait){ .job = &tree->job, .task = &tree->end_task };
 	tree->below = strdup(spec->dst_parent_below ? spec->dst_parent_below : "");
 	if (!tree->below)
 		return -ENOMEM;
@@ -400,6 +407,7 @@ static int fill(struct tree_job *tree, const struct tree_spec *spec)
 	tree_options_init(&tree->options);
 	if (spec->options)
 		tree->options = *spec->options;
+	tree->job.verifies = tree->options.verify;
 	if (tree->options.fsync == TREE_AS_ENGINE)
 		tree->options.fsync = (int)tree->job.engine->options.fsync;
 	if (tree->options.reflink == TREE_AS_ENGINE)
@@ -437,9 +445,10 @@ int engine_copy_tree(struct engine *engine, const struct tree_spec *spec, struct
 		free(tree);
 		return r;
 	}
-	tree->src_fd = tree->dst_parent_fd = tree->note.fd = -1;
+	tree->src_fd = tree->dst_parent_fd = tree->note.fd = tree->sync_fd = -1;
 	pthread_mutex_init(&tree->lock, NULL); /* never fails with default attributes */
 	TAILQ_INIT(&tree->idle_dirs);
+	TAILQ_INIT(&tree->large_waiting);
 	staging_remover_init(&tree->remover, -1, NULL);
 	r = fill(tree, spec);
 	if (r < 0) {

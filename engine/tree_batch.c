@@ -3,7 +3,7 @@
  * tree_batch.c - see tree_batch.h.
  *
  *	batch_task -> copy_entry --regular--> copy_regular --small--> tree_group
- *	                  |                            \--large--> tree_file_start_large()
+ *	                  |                            \--large--> tree_large_start()
  *	                  \--other--> copy_special (symbolic link, FIFO, socket, device)
  * All end in tree_file_finish() or directly in tree_dir_done().
  */
@@ -21,6 +21,7 @@
 #include "tree_dir.h"
 #include "tree_file.h"
 #include "tree_group.h"
+#include "tree_large.h"
 #include "tree_link.h"
 #include "tree_made.h"
 #include "tree_open.h"
@@ -66,7 +67,9 @@ static struct tree_batch *batch_new(struct tree_dir *dir)
 
 	if (!batch)
 		return NULL;
-	*batch = (struct tree_batch){ .task.run = batch_task, .dir = dir, .refs = 1 };
+	*batch = (struct tree_batch){ .task = { .run = batch_task, .place = dir },
+				      .dir = dir,
+				      .refs = 1 };
 	return batch;
 }
 
@@ -107,20 +110,28 @@ struct step {
 	bool retried;	  /* TREE_RETRIED */
 	const char *call; /* that failed */
 	bool full;	  /* start what there is before going on */
+	bool has_large;
+	struct tree_file large; /* if has_large: to be started, too */
 };
 
 /*
- * A further name of an inode: 1: the caller copies it (*ret_link: and tells the others); 0: done
- * with.
+ * A further name of an inode, which is @name in @fd: 1: the caller copies it (*ret_link: and tells the
+ * others); 0: done with.
  */
-static int claim_link(struct step *step, const struct stat *st, struct tree_link **ret_link)
+static int claim_link(struct step *step, int fd, const char *name, const struct stat *st,
+		      struct tree_link **ret_link)
 {
 	struct tree_dir *dir = step->batch->dir;
+	struct tree_link_inode inode;
 	enum tree_link_claim claim;
 	int r;
 
+	step->call = "statx";
+	r = tree_link_identify(fd, name, st, &inode);
+	if (r < 0)
+		return r;
 	step->call = "malloc";
-	r = tree_link_claim(dir, step->name, st, &claim, ret_link);
+	r = tree_link_claim(dir, step->name, &inode, st->st_nlink, &claim, ret_link);
 	if (r < 0)
 		return r;
 	switch (claim) {
@@ -167,30 +178,36 @@ static int leave(struct step *step, const struct stat *st, struct tree_merge_fil
 }
 
 /* Gives up a file that is not started. */
-static int drop_file(struct step *step, struct tree_file *file, int error)
+static void drop_file(struct step *step, struct tree_file *file, int error)
 {
 	struct tree_dir *dir = step->batch->dir;
 
 	file->error = error;
 	tree_file_finish(dir->tree, dir, file, step->worker);
-	return 0;
 }
 
-static int start_regular(struct step *step, struct tree_file *file)
+static void start_regular(struct step *step, struct tree_file *file)
 {
 	struct tree_job *tree = step->batch->dir->tree;
-	int r;
 
 	__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file->st.st_size, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);
-	if (tree_file_is_large(tree, &file->st)) {
-		step->full = true;
-		r = tree_file_start_large(tree, step->batch, file, step->worker);
-		return r < 0 ? drop_file(step, file, r) : 0;
+	if (tree_large_is_wanted(tree, &file->st)) {
+		step->full = step->has_large = true;
+		step->large = *file;
+		return;
 	}
 	tree_group_add(step->group, file);
 	step->full = tree_group_is_full(step->group);
-	return 0;
+}
+
+static void start_large(struct step *step)
+{
+	struct tree_job *tree = step->batch->dir->tree;
+	int r = tree_large_start(tree, step->batch, &step->large, step->worker);
+
+	if (r < 0)
+		drop_file(step, &step->large, r);
 }
 
 /* An open source. 1: there is nothing to copy; 0: it is started, or will be made; -errno. */
@@ -199,7 +216,7 @@ static int begin_regular(struct step *step, struct tree_file *file)
 	int r = 1;
 
 	if (file->st.st_nlink > 1 && !step->anew)
-		r = claim_link(step, &file->st, &file->link);
+		r = claim_link(step, file->src_fd, "", &file->st, &file->link);
 	file->call = step->call;
 	if (r <= 0) /* counted already, or to be counted by who copies it */
 		return r < 0 ? r : 1;
@@ -226,11 +243,13 @@ static int copy_regular(struct step *step)
 
 	if (r == 0)
 		r = begin_regular(step, &file);
-	if (r == 1) {
+	if (r == 1)
 		close_keep_errno(file.src_fd);
-		return 0;
-	}
-	return r < 0 ? drop_file(step, &file, r) : start_regular(step, &file);
+	else if (r < 0)
+		drop_file(step, &file, r);
+	else
+		start_regular(step, &file);
+	return 0;
 }
 
 static int add_child(struct step *step)
@@ -317,10 +336,8 @@ static int copy_other(struct step *step, const struct stat *st, struct tree_merg
 
 	if (!step->batch->dir->tree->merging)
 		return make_other(step, st, step->name);
-	step->call = "getrandom";
-	r = tree_merge_name(merge);
-	if (r == 0)
-		r = make_other(step, st, merge->temp);
+	tree_merge_name(step->batch->dir->tree, merge);
+	r = make_other(step, st, merge->temp);
 	if (r < 0)
 		return r;
 	step->call = "renameat2";
@@ -337,7 +354,9 @@ static int copy_special(struct step *step, const struct stat *st)
 	struct tree_link *link = NULL;
 	int r;
 
-	r = st->st_nlink > 1 && !step->anew ? claim_link(step, st, &link) : 1;
+	r = st->st_nlink > 1 && !step->anew ?
+		    claim_link(step, step->src_dir, step->name, st, &link) :
+		    1;
 	if (r <= 0)
 		return r;
 	r = leave(step, st, &merge, &link);
@@ -426,8 +445,10 @@ static void copy_entries(struct step *step)
 		skip_rest(step);
 		return;
 	}
-	while (batch->at < batch->size && !step->full && !tree_is_stopping(dir->tree))
+	while (batch->at < batch->size && !step->full && !tree_is_stopping(dir->tree)) {
+		worker_give_way(step->worker);
 		copy_entry(step);
+	}
 	tree_open_release(dir);
 }
 
@@ -437,6 +458,9 @@ static void batch_task(struct task *task, struct worker *worker)
 	struct tree_job *tree = batch->dir->tree;
 	struct step step = { .batch = batch, .worker = worker };
 
+	if (tree_large_waits(tree, task))
+		return;
+	worker_give_way(worker);
 	/* An extra count and reference: what is started may end before this function does. */
 	tree_dir_add_pending(batch->dir, 1);
 	tree_batch_ref(batch);
@@ -449,10 +473,13 @@ static void batch_task(struct task *task, struct worker *worker)
 	}
 	if (tree_is_stopping(tree))
 		skip_rest(&step);
+	/* Below a large file's regions on the stack: no further one is opened while they wait. */
 	if (batch->at < batch->size)
 		tree_push(tree, &batch->task, worker);
 	else
 		tree_batch_unref(batch); /* the task's */
+	if (step.has_large)
+		start_large(&step);
 	if (step.group)
 		tree_group_start(step.group);
 	tree_dir_done(batch->dir, 1, worker);

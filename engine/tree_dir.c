@@ -14,6 +14,7 @@
 #include "inode_flags.h"
 #include "tree.h"
 #include "tree_batch.h"
+#include "tree_large.h"
 #include "tree_mkdir.h"
 #include "tree_open.h"
 #include "worker.h"
@@ -27,7 +28,7 @@ struct tree_dir *tree_dir_new(struct tree_job *tree, struct tree_dir *parent, co
 
 	if (!dir)
 		return NULL;
-	dir->task.run = list_task;
+	dir->task = (struct task){ .run = list_task, .place = dir };
 	dir->tree = tree;
 	dir->refs = 1;	  /* until it is finished */
 	dir->pending = 1; /* its listing */
@@ -138,6 +139,21 @@ static int set_flags(const struct tree_dir *dir, int src_fd, int dst_fd, const c
 	return dir->parent ? inode_flags_set(dst_fd, flags) : 0;
 }
 
+/*
+ * Append-only or immutable, and as the source is: an earlier copy has finished it and set the flags, and
+ * nothing was changed since.
+ */
+static bool is_locked_copy(const struct metadata *source, int src_fd, int dst_fd)
+{
+	unsigned wanted = inode_flags_get(src_fd);
+	struct stat st;
+
+	return inode_flags_is_locked(dst_fd) && (inode_flags_get(dst_fd) & wanted) == wanted &&
+	       fstat(dst_fd, &st) == 0 && st.st_uid == source->uid && st.st_gid == source->gid &&
+	       st.st_mode == source->mode && st.st_mtim.tv_sec == source->mtime.tv_sec &&
+	       st.st_mtim.tv_nsec == source->mtime.tv_nsec;
+}
+
 static int copy_metadata(struct tree_dir *dir, int src_fd, int dst_fd, const char **ret_call)
 {
 	struct metadata_made made = tree_dir_made(dir);
@@ -148,8 +164,12 @@ static int copy_metadata(struct tree_dir *dir, int src_fd, int dst_fd, const cha
 		made.mode = 0700;
 	*ret_call = "fstat";
 	r = look_finally(dir, src_fd, &source);
-	if (r == 0 && dir->existed)
+	if (r == 0 && dir->existed && is_locked_copy(&source, src_fd, dst_fd))
+		return 0;
+	if (r == 0 && dir->existed) {
+		*ret_call = "fremovexattr";
 		r = metadata_drop_acls(dst_fd);
+	}
 	if (r == 0)
 		r = metadata_copy_fd(src_fd, dst_fd, &source, &made, ret_call);
 	if (r == 0)
@@ -161,12 +181,13 @@ static int copy_metadata(struct tree_dir *dir, int src_fd, int dst_fd, const cha
 static void finish(struct tree_dir *dir, struct worker *worker)
 {
 	struct tree_job *tree = dir->tree;
-	bool stays = tree_is_stopping(tree) ||
-		     (dir->existed && tree->options.existing == TREE_EXISTING_SKIP);
+	bool stopping = tree_is_stopping(tree);
+	bool stays = stopping || (dir->existed && tree->options.existing == TREE_EXISTING_SKIP);
+	bool syncs = !stopping && tree->options.fsync == ENGINE_FSYNC_FILE; /* the names in it */
 	const char *call = "openat";
 	int src_fd, dst_fd, r;
 
-	if (!dir->made || (stays && !dir->opened_up) || tree_adopt(tree, worker) < 0)
+	if (!dir->made || (stays && !dir->opened_up && !syncs) || tree_adopt(tree, worker) < 0)
 		return;
 	r = tree_open_acquire(dir, &src_fd, &dst_fd);
 	if (r == 0) {
@@ -175,6 +196,10 @@ static void finish(struct tree_dir *dir, struct worker *worker)
 		    r == 0) {
 			call = "fchmod";
 			r = negative_errno();
+		}
+		if (syncs && r == 0) {
+			call = "fsync";
+			r = tree_sync_dir(dst_fd);
 		}
 		if (tree->merging)
 			tree_changed(tree, dst_fd, NULL, -1);
@@ -294,6 +319,9 @@ static void list_task(struct task *task, struct worker *worker)
 	const char *call = "getdents64";
 	int r = 0;
 
+	if (tree_large_waits(tree, task))
+		return;
+	worker_give_way(worker);
 	if (!tree_is_stopping(tree) && tree_adopt(tree, worker) == 0) {
 		if (!dir->made)
 			r = tree_mkdir(dir, &call);

@@ -43,6 +43,12 @@ static void shorten(char *path)
 	memcpy(path, "...", 3);
 }
 
+/* An ECANCELED that is recorded is a server's: to those above it would say that somebody has cancelled. */
+static int own_error(int error)
+{
+	return error == -ECANCELED ? -EIO : error;
+}
+
 static void record(struct tree_job *tree, const struct tree_dir *dir, const char *name,
 		   const char *call, int error)
 {
@@ -53,6 +59,7 @@ static void record(struct tree_job *tree, const struct tree_dir *dir, const char
 		free(TAKE_PTR(path));
 	if (path)
 		shorten(path);
+	error = own_error(error);
 	pthread_mutex_lock(&tree->lock);
 	if (tree->error == 0)
 		tree->error = error;
@@ -63,27 +70,39 @@ static void record(struct tree_job *tree, const struct tree_dir *dir, const char
 	free(path);
 }
 
+/* Nothing more is copied; the job ends with the first error. */
+static void give_up(struct tree_job *tree)
+{
+	int error;
+
+	pthread_mutex_lock(&tree->lock);
+	error = tree->error;
+	pthread_mutex_unlock(&tree->lock);
+	job_set_verdict(&tree->job, error);
+	/* Who sees it sees the verdict, too: what is given up because of it is no failure of its own. */
+	__atomic_store_n(&tree->failed, true, __ATOMIC_RELEASE);
+}
+
 void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *name,
 	       const char *call, int error)
 {
-	/* What is given up because of another failure is none of its own. */
-	if (error != -ECANCELED || !tree_is_stopping(tree))
+	/* What is given up because of a cancel or another failure is none of its own. */
+	if (error != -ECANCELED || job_get_verdict(&tree->job) == 0)
 		record(tree, dir, name, call, error);
 	if (is_final(tree, dir, error))
-		__atomic_store_n(&tree->failed, true, __ATOMIC_RELAXED);
+		give_up(tree);
 }
 
 void tree_abort(struct tree_job *tree, const char *call, int error)
 {
 	record(tree, NULL, NULL, call, error);
-	__atomic_store_n(&tree->failed, true, __ATOMIC_RELAXED);
+	give_up(tree);
 }
 
-void tree_error_set_cancelled(struct tree_job *tree)
+void tree_error_settle(struct tree_job *tree)
 {
 	pthread_mutex_lock(&tree->lock);
-	if (tree->error == 0 || !__atomic_load_n(&tree->failed, __ATOMIC_RELAXED))
-		tree->error = -ECANCELED;
+	tree->error = job_get_verdict(&tree->job);
 	pthread_mutex_unlock(&tree->lock);
 }
 

@@ -27,8 +27,8 @@ void tree_fail(struct tree_job *tree, const struct tree_dir *dir, const char *na
 /** Records what ends the copy whatever on_error says. */
 void tree_abort(struct tree_job *tree, const char *call, int error);
 
-/** The copy has ended because it was cancelled. */
-void tree_error_set_cancelled(struct tree_job *tree);
+/** The copy has no name, and ends with what has kept it from getting one: a cancel or a failure. */
+void tree_error_settle(struct tree_job *tree);
 
 /** Whether a source has vanished or become something else: worth another look. */
 bool tree_error_may_pass(int error);

@@ -10,26 +10,27 @@
 
 #include "arsync/base.h"
 #include "engine_private.h"
-#include "file_copy.h"
 #include "inode_flags.h"
 #include "tree.h"
 #include "tree_batch.h"
 #include "tree_dir.h"
+#include "tree_large.h"
 #include "tree_link.h"
+#include "tree_note.h"
 #include "tree_open.h"
-#include "tree_verify.h"
+#include "tree_publish.h"
 #include "worker.h"
 
-#define SMALL_MAX (512 * KIB) /* larger files are copied as regions */
+#define UNSIZED_READ (16 * KIB)
 
-struct large {
-	struct tree_job *tree;
-	struct tree_batch *batch; /* NULL: the root of the copy */
-	struct tree_file file;
-	struct file_copy copy;
-	struct task verify_task;
-	uint64_t verified; /* bytes */
-};
+/* The ring would answer EAGAIN instead of waiting for the disk. What has no size is read by read_unsized(). */
+static int make_blocking(struct tree_file *file)
+{
+	file->call = "fcntl";
+	if (file->st.st_size == 0)
+		return 0;
+	return fcntl(file->src_fd, F_SETFL, 0) < 0 ? negative_errno() : 0;
+}
 
 /* Opens the source. A FIFO that took the file's place must not make us wait for a writer. */
 int tree_file_open(struct tree_file *file, int src_dir)
@@ -44,9 +45,45 @@ int tree_file_open(struct tree_file *file, int src_dir)
 	if (!S_ISREG(file->st.st_mode))
 		return -ESTALE; /* it is not what the directory said any more */
 	file->flags = inode_flags_get(file->src_fd);
-	/* The ring would answer EAGAIN instead of waiting for the disk. */
-	file->call = "fcntl";
-	return fcntl(file->src_fd, F_SETFL, 0) < 0 ? negative_errno() : 0;
+	return make_blocking(file);
+}
+
+static void count_unsized(struct tree_job *tree, uint64_t bytes)
+{
+	__atomic_add_fetch(&tree->job.bytes_total, bytes, __ATOMIC_RELAXED);
+	job_add_bytes(&tree->job, bytes);
+	job_add_verified(&tree->job, bytes); /* nothing of it will be */
+	engine_count(tree->job.engine, COPY_WAY_SYNC, bytes);
+	pthread_mutex_lock(&tree->lock);
+	tree->bytes_by_way[COPY_WAY_SYNC] += bytes;
+	pthread_mutex_unlock(&tree->lock);
+}
+
+/*
+ * Files of procfs and the like say that they are empty, and have contents: they are read to their end.
+ * Without waiting, for some have none until something happens. What is really empty costs one read(2).
+ */
+static int read_unsized(struct tree_job *tree, struct tree_file *file)
+{
+	char buffer[UNSIZED_READ];
+	ssize_t n, written;
+
+	if (file->st.st_size != 0)
+		return 0;
+	while (!tree_is_stopping(tree)) {
+		file->call = "read";
+		n = RETRY_EINTR(read(file->src_fd, buffer, sizeof(buffer)));
+		if (n <= 0)
+			return n < 0 ? negative_errno() : 0;
+		file->call = "write";
+		for (ssize_t at = 0; at < n; at += written) {
+			written = RETRY_EINTR(write(file->dst_fd, buffer + at, (size_t)(n - at)));
+			if (written < 0)
+				return negative_errno();
+		}
+		count_unsized(tree, (uint64_t)n);
+	}
+	return 0;
 }
 
 /*
@@ -58,14 +95,26 @@ static mode_t created_mode(const struct tree_file *file)
 	return (file->st.st_mode & (file->inherits ? 0700 : 0777)) | S_IWUSR;
 }
 
+/*
+ * The rereading of verify=yes is to leave the time of access alone. Best effort, and not when it is opened: on
+ * vfat, sshfs and NFS with all_squash the owner is somebody else, and EPERM would come when it has been made.
+ */
+static void keep_atime(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0)
+		(void)fcntl(fd, F_SETFL, flags | O_NOATIME); /* best effort */
+}
+
 int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir, const char *name)
 {
-	int flags = tree->options.verify ? O_RDWR | O_NOATIME : O_WRONLY;
-	int fd;
+	int flags = tree->options.verify ? O_RDWR : O_WRONLY;
+	int fd, r;
 
 	file->call = "openat";
 	if (tree->merging) {
-		fd = tree_merge_create(&file->merge, dst_dir, flags, created_mode(file));
+		fd = tree_merge_create(tree, &file->merge, dst_dir, flags, created_mode(file));
 	} else {
 		fd = openat(dst_dir, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			    created_mode(file));
@@ -75,9 +124,12 @@ int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir,
 	if (fd < 0)
 		return fd;
 	file->dst_fd = fd;
+	if (tree->options.verify)
+		keep_atime(fd);
 	inode_flags_begin(fd, file->flags);
 	file->call = "fremovexattr";
-	return file->inherits ? metadata_drop_acls(fd) : 0;
+	r = file->inherits ? metadata_drop_acls(fd) : 0;
+	return r < 0 ? r : read_unsized(tree, file);
 }
 
 struct metadata_made tree_file_owner(const struct tree_job *tree, const struct tree_file *file)
@@ -124,6 +176,8 @@ void tree_file_verified(struct tree_file *file, int r)
 
 	if (r == 0)
 		return;
+	if (r == -ECANCELED)
+		file->settled = false; /* nobody knows */
 	/* The source, and not the copy? */
 	if (r == -EIO && fstat(file->src_fd, &now) == 0 && !is_same_content(&now, &file->st))
 		r = -EBUSY;
@@ -134,8 +188,10 @@ void tree_file_verified(struct tree_file *file, int r)
 int tree_file_restart(struct tree_job *tree, struct tree_file *file)
 {
 	struct timespec atime = file->st.st_atim;
+	int r;
 
 	file->retried = true;
+	job_add_verified(&tree->job, (uint64_t)file->st.st_size); /* it was counted, and is not */
 	file->call = "fstat";
 	if (fstat(file->src_fd, &file->st) < 0)
 		return negative_errno();
@@ -144,15 +200,48 @@ int tree_file_restart(struct tree_job *tree, struct tree_file *file)
 	if (ftruncate(file->dst_fd, 0) < 0)
 		return negative_errno();
 	__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file->st.st_size, __ATOMIC_RELAXED);
-	return 0;
+	file->call = "lseek";
+	if (lseek(file->src_fd, 0, SEEK_SET) < 0 || lseek(file->dst_fd, 0, SEEK_SET) < 0)
+		return negative_errno();
+	r = make_blocking(file);
+	return r < 0 ? r : read_unsized(tree, file);
+}
+
+bool tree_file_is_kept(const struct tree_job *tree, const struct tree_file *file)
+{
+	/* What has changed while it was copied is not what it should be, but better than nothing. */
+	return file->error == 0 || (file->error == -EBUSY && file->settled &&
+				    tree->options.on_error == TREE_ON_ERROR_CONTINUE);
+}
+
+/*
+ * The copy may have taken long: what is there is looked at again, and stays if the options say so of what it is
+ * now.
+ */
+static int publish_merged(struct tree_job *tree, struct tree_file *file, int dst_dir)
+{
+	enum tree_merge_action action = TREE_MERGE_MAKE;
+	int r = 0;
+
+	if (file->merge.replace)
+		r = tree_merge_decide(tree->options.existing, dst_dir, file->name, &file->st,
+				      &action);
+	if (r < 0)
+		return r;
+	if (action == TREE_MERGE_UNCHANGED || action == TREE_MERGE_LEAVE) {
+		file->settled = false; /* nor does a further link become one of it */
+		if (file->error == 0)
+			tree_left(tree);
+		return 0;
+	}
+	file->merge.replace = action == TREE_MERGE_REPLACE;
+	return tree_merge_publish(tree, &file->merge, dst_dir, file->dst_fd, file->name);
 }
 
 /* Gives the file its name, or takes it away again. */
 static int place(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file)
 {
-	/* What has changed while it was copied is not what it should be, but better than nothing. */
-	bool keep = file->error == 0 || (file->error == -EBUSY && file->settled &&
-					 tree->options.on_error == TREE_ON_ERROR_CONTINUE);
+	bool keep = tree_file_is_kept(tree, file);
 	int src_dir, dst_dir, r;
 
 	if (!dir || file->dst_fd < 0 || (file->in_staging && (keep || tree_is_stopping(tree))))
@@ -163,7 +252,7 @@ static int place(struct tree_job *tree, struct tree_dir *dir, struct tree_file *
 	if (file->in_staging)
 		r = unlinkat(dst_dir, file->name, 0) < 0 ? negative_errno() : 0;
 	else if (keep && file->settled)
-		r = tree_merge_publish(tree, &file->merge, dst_dir, file->dst_fd, file->name);
+		r = publish_merged(tree, file, dst_dir);
 	tree_merge_discard(&file->merge, dst_dir);
 	tree_open_release(dir);
 	return r;
@@ -185,12 +274,38 @@ static bool queue_again(struct tree_job *tree, struct tree_dir *dir, struct tree
 	return true;
 }
 
+/*
+ * NFS and FUSE servers say at a close that data does not fit. For a merge the last close is too late: the name
+ * is given by then, and what had it is gone. Also of what is synced: a FUSE server need not know of fsync(2).
+ */
+static void flush_merged(const struct tree_job *tree, struct tree_file *file)
+{
+	int fd, r;
+
+	if (!tree->merging || !tree_file_is_kept(tree, file))
+		return;
+	fd = fcntl(file->dst_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0 && errno == EMFILE) /* what is complete is not lost for that */
+		return;
+	r = fd < 0 ? negative_errno() : close_checked(fd);
+	if (r == 0)
+		return;
+	file->error = r;
+	file->call = "close";
+	file->settled = false;
+}
+
 /* The name, and writes that were late. */
 static void complete(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
 		     struct worker *worker)
 {
 	int r = file->dst_fd >= 0 ? tree_adopt(tree, worker) : 0;
 
+	if (r == 0 && file->settled && !job_is_cancelled(&tree->job))
+		flush_merged(tree, file);
+	/* Who has cancelled was told that nothing more appears. Behind the close, which may take long. */
+	if (job_is_cancelled(&tree->job))
+		file->settled = false;
 	if (r == 0)
 		r = place(tree, dir, file);
 	if (r < 0 && file->error == 0) {
@@ -216,6 +331,8 @@ void tree_file_finish(struct tree_job *tree, struct tree_dir *dir, struct tree_f
 {
 	bool again = queue_again(tree, dir, file, worker);
 
+	if (!dir)
+		tree->copied = file->st;
 	complete(tree, dir, file, worker);
 	if (file->error < 0 && !again) {
 		tree_fail(tree, dir, file->name, file->call, file->error);
@@ -231,149 +348,63 @@ void tree_file_finish(struct tree_job *tree, struct tree_dir *dir, struct tree_f
 		tree_dir_done(dir, 1, worker);
 }
 
-static void start_copy(struct large *large, struct worker *worker);
-
-static void end_large(struct large *large, struct worker *worker)
+bool tree_file_is_verified(const struct tree_job *tree, const struct tree_file *file)
 {
-	struct tree_job *tree = large->tree;
-	struct tree_batch *batch = large->batch;
-
-	if (large->file.error == -ECANCELED)
-		large->file.error = 0; /* the job says so itself */
-	tree_file_finish(tree, batch ? tree_batch_dir(batch) : NULL, &large->file, worker);
-	free(large);
-	if (batch)
-		tree_batch_unref(batch);
-	else
-		tree_walked(tree, worker);
+	return tree->options.verify && file->st.st_size > 0;
 }
 
-static void verify_task(struct task *task, struct worker *worker)
+struct tree_verify tree_file_verification(struct tree_job *tree, const struct tree_file *file)
 {
-	struct large *large = CONTAINER_OF(task, struct large, verify_task);
-	struct tree_job *tree = large->tree;
-	struct tree_file *file = &large->file;
-	int r = 0;
-
-	if (!tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
-		r = tree_verify_some(file->src_fd, file->dst_fd, (uint64_t)file->st.st_size,
-				     &large->verified);
-	if (r == 1) {
-		tree_push(tree, &large->verify_task, worker);
-		return;
-	}
-	tree_file_verified(file, r);
-	end_large(large, worker);
+	return (struct tree_verify){
+		.tree = tree,
+		.src_fd = file->src_fd,
+		.dst_fd = file->dst_fd,
+		.size = (uint64_t)file->st.st_size,
+	};
 }
 
-static void large_done(struct file_copy *copy, const struct file_copy_result *result,
-		       struct worker *worker)
+/* Notes what the copy of a single file is, so that it is found again whatever happens to it. */
+static int identify_root(struct tree_job *tree, int fd)
 {
-	struct large *large = CONTAINER_OF(copy, struct large, copy);
-	struct tree_job *tree = large->tree;
-	struct tree_file *file = &large->file;
-	struct metadata_made owner = tree_file_owner(tree, file);
+	struct stat st;
 
-	file->error = result->error;
-	file->call = "copy";
-	pthread_mutex_lock(&tree->lock);
-	for (int way = 0; way < COPY_WAY_COUNT; way++)
-		tree->bytes_by_way[way] += result->bytes_by_way[way];
-	pthread_mutex_unlock(&tree->lock);
-	file_copy_destroy(&large->copy);
-	if (file->error == 0 && !tree_is_stopping(tree) && tree_adopt(tree, worker) == 0)
-		file->error = tree_file_settle(file, &owner);
-	if (file->error == -EBUSY && !file->retried && !tree_is_stopping(tree)) {
-		file->error = tree_file_restart(tree, file);
-		if (file->error == 0) {
-			start_copy(large, worker);
-			return;
-		}
-	}
-	if (file->error == 0 && tree->options.verify && !tree_is_stopping(tree))
-		tree_push(tree, &large->verify_task, worker);
-	else
-		end_large(large, worker);
-}
-
-static void start_copy(struct large *large, struct worker *worker)
-{
-	struct tree_job *tree = large->tree;
-
-	file_copy_init(&large->copy, &(struct file_copy_spec){
-					     .job = &tree->job,
-					     .src_fd = large->file.src_fd,
-					     .dst_fd = large->file.dst_fd,
-					     .length = (uint64_t)large->file.st.st_size,
-					     .reflink = (enum engine_reflink)tree->options.reflink,
-					     .fsync = tree->options.verify ||
-						      tree->options.fsync == ENGINE_FSYNC_FILE,
-					     .push_first = true,
-					     .done = large_done,
-				     });
-	file_copy_start(&large->copy, worker);
-}
-
-/* Takes @file over. -ENOMEM. */
-int tree_file_start_large(struct tree_job *tree, struct tree_batch *batch, struct tree_file *file,
-			  struct worker *worker)
-{
-	struct large *large = calloc(1, sizeof(*large));
-
-	if (!large) {
-		file->call = "malloc";
-		return -ENOMEM;
-	}
-	if (batch)
-		tree_batch_ref(batch);
-	large->tree = tree;
-	large->batch = batch;
-	large->file = *file;
-	large->verify_task.run = verify_task;
-	start_copy(large, worker);
+	if (fstat(fd, &st) < 0)
+		return negative_errno();
+	tree->staging_dev = st.st_dev;
+	tree->staging_ino = st.st_ino;
+	tree_note_add(tree, fd, false);
+	(void)tree_publish_watch(tree); /* else at the end */
 	return 0;
-}
-
-uint64_t tree_file_small_max(const struct tree_job *tree)
-{
-	return MIN(SMALL_MAX, (uint64_t)tree->job.engine->options.block_size / 2);
-}
-
-/* A file for regions: large, or with holes, or to be cloned. */
-bool tree_file_is_large(const struct tree_job *tree, const struct stat *st)
-{
-	uint64_t size = (uint64_t)st->st_size;
-
-	return size > tree_file_small_max(tree) || (uint64_t)st->st_blocks * 512 < size ||
-	       (tree->options.reflink == ENGINE_REFLINK_ALWAYS && size > 0);
 }
 
 void tree_file_copy_root(struct tree_job *tree, struct worker *worker)
 {
 	struct tree_file file = { .name = NULL, .src_fd = -1, .dst_fd = -1, .call = "openat" };
-	struct stat made;
 	char path[64];
-	int r;
+	int r, identified = 0;
 
 	file.inherits = true; /* the directory is not ours: it may hand its group and ACLs down */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tree->src_fd);
-	file.src_fd = open(path, O_RDONLY | O_CLOEXEC);
+	file.src_fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	r = file.src_fd < 0 || fstat(file.src_fd, &file.st) < 0 ? negative_errno() : 0;
+	if (r == 0)
+		r = make_blocking(&file);
 	if (r == 0)
 		tree->root_flags = file.flags = inode_flags_get(file.src_fd);
 	if (r == 0)
 		r = tree_file_create(tree, &file, tree->dst_parent_fd, tree->staging);
 	tree->staged = file.dst_fd >= 0;
-	if (r == 0 && fstat(file.dst_fd, &made) < 0)
-		r = negative_errno();
+	if (tree->staged)
+		identified = identify_root(tree, file.dst_fd);
+	if (r == 0 && identified < 0) {
+		file.call = "fstat";
+		r = identified;
+	}
 	if (r == 0) {
-		tree->staging_dev = made.st_dev;
-		tree->staging_ino = made.st_ino;
-		tree_note_add(tree, file.dst_fd, false);
 		__atomic_add_fetch(&tree->job.bytes_total, (uint64_t)file.st.st_size,
 				   __ATOMIC_RELAXED);
 		__atomic_add_fetch(&tree->job.files_total, 1, __ATOMIC_RELAXED);
-		r = tree_file_start_large(tree, NULL, &file, worker);
+		r = tree_large_start(tree, NULL, &file, worker);
 	}
 	if (r == 0)
 		return;

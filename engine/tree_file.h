@@ -2,8 +2,8 @@
 /*
  * tree_file.h - one regular file of a tree copy: opened, made, given its metadata, accounted for.
  *
- * What is copied in between is done by a group (tree_group.h) for small files, and here, as a file
- * copy, for large ones and those with holes.
+ * What is copied in between is done by a group (tree_group.h) for small files, and by tree_large.h for large
+ * ones and those with holes.
  */
 #ifndef ENGINE_TREE_FILE_H
 #define ENGINE_TREE_FILE_H
@@ -14,8 +14,8 @@
 
 #include "metadata.h"
 #include "tree_merge.h"
+#include "tree_verify.h"
 
-struct tree_batch;
 struct tree_dir;
 struct tree_job;
 struct tree_link;
@@ -42,7 +42,10 @@ struct tree_file {
 /** Opens and looks at the source. -errno; tree_file::call says of what. */
 int tree_file_open(struct tree_file *file, int src_dir);
 
-/** Makes the destination: under its name, which must not exist, or when merging without one. */
+/**
+ * Makes the destination: under its name, which must not exist, or when merging without one. What says that it
+ * is empty is copied at once, as far as it has contents all the same.
+ */
 int tree_file_create(struct tree_job *tree, struct tree_file *file, int dst_dir, const char *name);
 
 /**
@@ -54,8 +57,17 @@ int tree_file_settle(struct tree_file *file, const struct metadata_made *owner);
 /** What @file is created with, as far as it matters to tree_file_settle(). */
 struct metadata_made tree_file_owner(const struct tree_job *tree, const struct tree_file *file);
 
+/** Whether verify=yes compares it: not what was made up while it was read, which may differ each time. */
+bool tree_file_is_verified(const struct tree_job *tree, const struct tree_file *file);
+
+/** From the beginning. */
+struct tree_verify tree_file_verification(struct tree_job *tree, const struct tree_file *file);
+
 /** What tree_verify.h has answered becomes the file's outcome. */
 void tree_file_verified(struct tree_file *file, int r);
+
+/** Whether its outcome is good enough for it to have its name. */
+bool tree_file_is_kept(const struct tree_job *tree, const struct tree_file *file);
 
 /** A source that has changed is to be copied again: empties the copy, looks at the source. */
 int tree_file_restart(struct tree_job *tree, struct tree_file *file);
@@ -66,16 +78,6 @@ int tree_file_restart(struct tree_job *tree, struct tree_file *file);
  */
 void tree_file_finish(struct tree_job *tree, struct tree_dir *dir, struct tree_file *file,
 		      struct worker *worker);
-
-/** Whether it is to be copied by tree_file_start_large(). */
-bool tree_file_is_large(const struct tree_job *tree, const struct stat *st);
-
-/** No file that is not large has more bytes. */
-uint64_t tree_file_small_max(const struct tree_job *tree);
-
-/** Takes @file over and copies it; @batch (or NULL: the root) is held meanwhile. -ENOMEM. */
-int tree_file_start_large(struct tree_job *tree, struct tree_batch *batch, struct tree_file *file,
-			  struct worker *worker);
 
 /** The source is a regular file: copies it to the staging name. Ends in tree_walked(). */
 void tree_file_copy_root(struct tree_job *tree, struct worker *worker);

@@ -12,7 +12,7 @@
 #include "tree_batch.h"
 #include "tree_dir.h"
 #include "tree_file.h"
-#include "tree_verify.h"
+#include "tree_large.h"
 #include "worker.h"
 
 #define BUFFER_ALIGNMENT 64 /* of a file's place in the shared buffer: a cache line */
@@ -54,15 +54,16 @@ static void end_file(struct tree_group *group, struct tree_file *file)
 	if (file->error == -EBUSY && !file->retried && !tree_is_stopping(tree)) {
 		file->error = tree_file_restart(tree, file);
 		if (file->error == 0)
-			file->error =
-				tree_file_start_large(tree, group->batch, file, group->worker);
+			file->error = tree_large_start(tree, group->batch, file, group->worker);
 		if (file->error == 0)
 			return;
 	}
-	if (file->error == 0 && tree->options.verify && !tree_is_stopping(tree) &&
-	    tree_adopt(tree, group->worker) == 0)
-		tree_file_verified(file, tree_verify_all(file->src_fd, file->dst_fd,
-							 (uint64_t)file->st.st_size));
+	if (file->error == 0 && tree_file_is_verified(tree, file)) {
+		struct tree_verify verify = tree_file_verification(tree, file);
+		int r = tree_adopt(tree, group->worker);
+
+		tree_file_verified(file, r < 0 ? r : tree_verify_all(&verify));
+	}
 	tree_file_finish(tree, dir, file, group->worker);
 }
 
@@ -88,6 +89,7 @@ static void fsync_done(struct io_slot *slot)
 	if (slot->error < 0) {
 		file->error = slot->error;
 		file->call = "fsync";
+		file->settled = false;
 	}
 	worker_put_slot(group->worker, slot);
 	if (--group->in_flight == 0)
@@ -111,7 +113,7 @@ static void sync_group(struct tree_group *group)
 			.tag = i,
 		};
 
-		if (file->error == 0) {
+		if (tree_file_is_kept(tree, file)) {
 			group->in_flight++;
 			worker_start_fsync(group->worker, &sync);
 		}
@@ -131,10 +133,11 @@ static void complete_group(struct tree_group *group)
 
 		struct metadata_made owner = tree_file_owner(tree, file);
 
+		worker_give_way(group->worker);
 		if (file->error == 0)
 			file->error = tree_file_settle(file, &owner);
 	}
-	if (!stopping && (tree->options.verify || tree->options.fsync == ENGINE_FSYNC_FILE))
+	if (!stopping && tree_syncs_files(tree))
 		sync_group(group);
 	else
 		end_group(group);
@@ -208,5 +211,5 @@ bool tree_group_is_full(const struct tree_group *group)
 	size_t room = tree->job.engine->options.block_size - group->chunk_used;
 
 	return group->n_files >= tree->job.engine->group_files ||
-	       room < tree_file_small_max(tree) + BUFFER_ALIGNMENT;
+	       room < tree_large_small_max(tree) + BUFFER_ALIGNMENT;
 }

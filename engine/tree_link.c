@@ -34,8 +34,7 @@ struct waiter {
 
 struct tree_link {
 	/* set once */
-	dev_t dev;
-	ino_t ino;
+	struct tree_link_inode inode;
 	struct tree_dir *dir; /* a reference: of the first name */
 	char *name;
 
@@ -48,28 +47,55 @@ struct tree_link {
 	struct waiter *waiters;
 };
 
-static size_t bucket_of(const struct tree_link_table *table, dev_t dev, ino_t ino)
+int tree_link_identify(int fd, const char *name, const struct stat *st, struct tree_link_inode *ret)
 {
-	uint64_t hash = ((uint64_t)ino ^ (uint64_t)dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
+	struct statx stx;
+
+	if (statx(fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &stx) < 0)
+		return negative_errno();
+	if (stx.stx_ino != st->st_ino)
+		return -ESTALE;
+	*ret = (struct tree_link_inode){ .dev = st->st_dev, .ino = st->st_ino };
+	if (stx.stx_mask & STATX_BTIME) {
+		ret->born.tv_sec = stx.stx_btime.tv_sec;
+		ret->born.tv_nsec = stx.stx_btime.tv_nsec;
+	} else { /* not ctime: each further link changes it */
+		ret->born = st->st_mtim;
+		ret->size = st->st_size;
+	}
+	return 0;
+}
+
+static bool is_same(const struct tree_link_inode *a, const struct tree_link_inode *b)
+{
+	return a->ino == b->ino && a->dev == b->dev && a->born.tv_sec == b->born.tv_sec &&
+	       a->born.tv_nsec == b->born.tv_nsec && a->size == b->size;
+}
+
+static size_t bucket_of(const struct tree_link_table *table, const struct tree_link_inode *inode)
+{
+	uint64_t hash =
+		((uint64_t)inode->ino ^ (uint64_t)inode->dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
 
 	return (hash >> 32) & (table->n_buckets - 1);
 }
 
-static struct tree_link *find_locked(struct tree_link_table *table, dev_t dev, ino_t ino)
+static struct tree_link *find_locked(struct tree_link_table *table,
+				     const struct tree_link_inode *inode)
 {
 	struct tree_link *link;
 
 	if (table->n_buckets == 0)
 		return NULL;
-	for (link = table->buckets[bucket_of(table, dev, ino)]; link; link = link->next)
-		if (link->ino == ino && link->dev == dev)
+	for (link = table->buckets[bucket_of(table, inode)]; link; link = link->next)
+		if (is_same(&link->inode, inode))
 			return link;
 	return NULL;
 }
 
 static void insert_locked(struct tree_link_table *table, struct tree_link *link)
 {
-	struct tree_link **bucket = &table->buckets[bucket_of(table, link->dev, link->ino)];
+	struct tree_link **bucket = &table->buckets[bucket_of(table, &link->inode)];
 
 	link->next = *bucket;
 	*bucket = link;
@@ -78,7 +104,7 @@ static void insert_locked(struct tree_link_table *table, struct tree_link *link)
 
 static void remove_locked(struct tree_link_table *table, struct tree_link *link)
 {
-	struct tree_link **at = &table->buckets[bucket_of(table, link->dev, link->ino)];
+	struct tree_link **at = &table->buckets[bucket_of(table, &link->inode)];
 
 	while (*at != link)
 		at = &(*at)->next;
@@ -123,7 +149,8 @@ static void link_free(struct tree_link *link)
 	free(link);
 }
 
-static struct tree_link *link_new(struct tree_dir *dir, const char *name, const struct stat *st)
+static struct tree_link *link_new(struct tree_dir *dir, const char *name,
+				  const struct tree_link_inode *inode, nlink_t nlink)
 {
 	struct tree_link *link = calloc(1, sizeof(*link));
 
@@ -134,10 +161,9 @@ static struct tree_link *link_new(struct tree_dir *dir, const char *name, const 
 		free(link);
 		return NULL;
 	}
-	link->dev = st->st_dev;
-	link->ino = st->st_ino;
+	link->inode = *inode;
 	link->dir = tree_dir_ref(dir);
-	link->missing = st->st_nlink - 1;
+	link->missing = nlink - 1;
 	link->users = 1;
 	return link;
 }
@@ -166,12 +192,12 @@ static struct waiter *waiter_new(struct tree_dir *dir, const char *name)
 	return waiter;
 }
 
-int tree_link_claim(struct tree_dir *dir, const char *name, const struct stat *st,
-		    enum tree_link_claim *ret_claim, struct tree_link **ret_link)
+int tree_link_claim(struct tree_dir *dir, const char *name, const struct tree_link_inode *inode,
+		    nlink_t nlink, enum tree_link_claim *ret_claim, struct tree_link **ret_link)
 {
 	struct tree_job *tree = dir->tree;
 	/* Made before the lock is taken; what is not needed is freed after it. */
-	struct tree_link *fresh = link_new(dir, name, st);
+	struct tree_link *fresh = link_new(dir, name, inode, nlink);
 	struct waiter *waiter = waiter_new(dir, name);
 	struct tree_link *link = NULL;
 	int r = fresh && waiter ? 0 : -ENOMEM;
@@ -180,7 +206,7 @@ int tree_link_claim(struct tree_dir *dir, const char *name, const struct stat *s
 	if (r == 0)
 		r = grow_locked(&tree->links);
 	if (r == 0)
-		link = find_locked(&tree->links, st->st_dev, st->st_ino);
+		link = find_locked(&tree->links, inode);
 	if (r == 0 && !link) {
 		*ret_claim = TREE_LINK_OWN;
 		link = TAKE_PTR(fresh);
@@ -251,13 +277,13 @@ static int link_name(const struct pair_of_names *names, const char *to)
 }
 
 /* There is something else under the new name. */
-static int replace_name(const struct tree_job *tree, const struct pair_of_names *names)
+static int replace_name(struct tree_job *tree, const struct pair_of_names *names)
 {
 	struct tree_merge_file merge = { .replace = true };
-	int r = tree_merge_name(&merge);
+	int r;
 
-	if (r == 0)
-		r = link_name(names, merge.temp);
+	tree_merge_name(tree, &merge);
+	r = link_name(names, merge.temp);
 	if (r < 0)
 		return r;
 	r = tree_merge_publish(tree, &merge, names->to_dir, -1, names->to);
@@ -275,7 +301,7 @@ static int add_name(const struct tree_job *tree, const struct pair_of_names *nam
 }
 
 /* Into a directory that exists. 1: what is there stays. */
-static int merge_name(const struct tree_job *tree, const struct pair_of_names *names)
+static int merge_name(struct tree_job *tree, const struct pair_of_names *names)
 {
 	enum tree_existing existing = tree->options.existing;
 	enum tree_merge_action action;

@@ -26,9 +26,24 @@ enum tree_link_claim {
 	TREE_LINK_READY,  /* the caller calls tree_link_make() */
 };
 
-/** -ENOMEM. *ret_link is set for OWN and READY. */
-int tree_link_claim(struct tree_dir *dir, const char *name, const struct stat *st,
-		    enum tree_link_claim *ret_claim, struct tree_link **ret_link);
+/*
+ * Which inode it is. Device and number alone do not tell: who removes a file while the tree is copied may
+ * get its number for the next one.
+ */
+struct tree_link_inode {
+	dev_t dev;
+	ino_t ino;
+	struct timespec born; /* or, where the file system does not know: last modified, */
+	off_t size;	      /* and the size; else 0 */
+};
+
+/** Of @name in @fd, or of @fd itself ("", may be O_PATH), which has @st. -ESTALE: it is another one now. */
+int tree_link_identify(int fd, const char *name, const struct stat *st,
+		       struct tree_link_inode *ret);
+
+/** @nlink: the names that the inode has. -ENOMEM. *ret_link is set for OWN and READY. */
+int tree_link_claim(struct tree_dir *dir, const char *name, const struct tree_link_inode *inode,
+		    nlink_t nlink, enum tree_link_claim *ret_claim, struct tree_link **ret_link);
 
 /** The first name is complete: links those that wait. @link is no longer the caller's. */
 void tree_link_copied(struct tree_link *link, struct worker *worker);

@@ -27,6 +27,22 @@ static bool is_unchanged(const struct stat *src, const struct stat *dst)
 	       src->st_rdev == dst->st_rdev && compare_times(&src->st_mtim, &dst->st_mtim) == 0;
 }
 
+int tree_merge_judge(enum tree_existing existing, const struct stat *src, const struct stat *dst,
+		     enum tree_merge_action *ret_action)
+{
+	if (S_ISDIR(dst->st_mode) != S_ISDIR(src->st_mode))
+		return S_ISDIR(dst->st_mode) ? -EISDIR : -ENOTDIR;
+	if (is_unchanged(src, dst))
+		*ret_action = TREE_MERGE_UNCHANGED;
+	else if (existing == TREE_EXISTING_SKIP ||
+		 (existing == TREE_EXISTING_UPDATE &&
+		  compare_times(&dst->st_mtim, &src->st_mtim) >= 0))
+		*ret_action = TREE_MERGE_LEAVE;
+	else
+		*ret_action = TREE_MERGE_REPLACE;
+	return 0;
+}
+
 int tree_merge_decide(enum tree_existing existing, int dir_fd, const char *name,
 		      const struct stat *src, enum tree_merge_action *ret_action)
 {
@@ -38,29 +54,18 @@ int tree_merge_decide(enum tree_existing existing, int dir_fd, const char *name,
 		*ret_action = TREE_MERGE_MAKE;
 		return 0;
 	}
-	if (S_ISDIR(dst.st_mode) != S_ISDIR(src->st_mode))
-		return S_ISDIR(dst.st_mode) ? -EISDIR : -ENOTDIR;
-	if (is_unchanged(src, &dst))
-		*ret_action = TREE_MERGE_UNCHANGED;
-	else if (existing == TREE_EXISTING_SKIP ||
-		 (existing == TREE_EXISTING_UPDATE &&
-		  compare_times(&dst.st_mtim, &src->st_mtim) >= 0))
-		*ret_action = TREE_MERGE_LEAVE;
-	else
-		*ret_action = TREE_MERGE_REPLACE;
-	return 0;
+	return tree_merge_judge(existing, src, &dst, ret_action);
 }
 
-int tree_merge_name(struct tree_merge_file *file)
+void tree_merge_name(struct tree_job *tree, struct tree_merge_file *file)
 {
-	int r = staging_name(file->temp);
+	uint64_t number = __atomic_add_fetch(&tree->n_parts, 1, __ATOMIC_RELAXED);
 
-	if (r < 0)
-		file->temp[0] = '\0';
-	return r;
+	staging_part_name(tree->merge_name, number, file->temp);
 }
 
-int tree_merge_create(struct tree_merge_file *file, int dir_fd, int flags, mode_t mode)
+int tree_merge_create(struct tree_job *tree, struct tree_merge_file *file, int dir_fd, int flags,
+		      mode_t mode)
 {
 	int fd, r;
 
@@ -71,9 +76,7 @@ int tree_merge_create(struct tree_merge_file *file, int dir_fd, int flags, mode_
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
 		return negative_errno();
 	/* The file system has none. */
-	r = tree_merge_name(file);
-	if (r < 0)
-		return r;
+	tree_merge_name(tree, file);
 	fd = openat(dir_fd, file->temp, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd >= 0)
 		return fd;
@@ -90,16 +93,16 @@ static int link_fd(int fd, int dir_fd, const char *name)
 	return linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW) < 0 ? negative_errno() : 0;
 }
 
-static int give_name(struct tree_merge_file *file, int dir_fd, int fd, const char *name)
+static int give_name(struct tree_job *tree, struct tree_merge_file *file, int dir_fd, int fd,
+		     const char *name)
 {
 	int r;
 
 	if (!file->temp[0]) {
 		if (!file->replace)
 			return link_fd(fd, dir_fd, name);
-		r = tree_merge_name(file);
-		if (r == 0)
-			r = link_fd(fd, dir_fd, file->temp);
+		tree_merge_name(tree, file);
+		r = link_fd(fd, dir_fd, file->temp);
 		if (r < 0) {
 			file->temp[0] = '\0';
 			return r;
@@ -114,15 +117,15 @@ static int give_name(struct tree_merge_file *file, int dir_fd, int fd, const cha
 	return r;
 }
 
-int tree_merge_publish(const struct tree_job *tree, struct tree_merge_file *file, int dir_fd,
-		       int fd, const char *name)
+int tree_merge_publish(struct tree_job *tree, struct tree_merge_file *file, int dir_fd, int fd,
+		       const char *name)
 {
 	_cleanup_close_ int old = -1;
 	int r;
 
 	if (file->replace && tree->changed)
 		old = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	r = give_name(file, dir_fd, fd, name);
+	r = give_name(tree, file, dir_fd, fd, name);
 	if (r == 0)
 		tree_changed(tree, dir_fd, name, old);
 	return r;

@@ -5,6 +5,7 @@
 #include "tree_mkdir.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,7 +13,9 @@
 #include "tree.h"
 #include "tree_dir.h"
 #include "tree_made.h"
+#include "tree_note.h"
 #include "tree_open.h"
+#include "tree_publish.h"
 
 /*
  * A directory that was there, such as that of the copy's root, may hand a group, a setgid bit and a
@@ -72,6 +75,9 @@ static int look(struct tree_dir *dir, int src_fd)
 	const struct tree_job *tree = dir->tree;
 	struct stat src;
 
+	/* The copy is in what is copied, and is seen there with other numbers: through another mount. */
+	if (!tree->merging && dir->parent && strcmp(dir->name, tree->staging) == 0)
+		return -EINVAL;
 	if (fstat(src_fd, &src) < 0)
 		return negative_errno();
 	if (tree->forbidden_dev != 0 && src.st_dev == tree->forbidden_dev)
@@ -114,6 +120,18 @@ static int make_step(struct tree_dir *dir, int src_at, int dst_at, int *ret_src_
 	return 0;
 }
 
+/*
+ * A merge has come upon what it copies: the source lies in DEST, or a part of it is mounted there. What is
+ * written there would change what is still to be read.
+ */
+static bool is_source(const struct tree_dir *dir)
+{
+	const struct tree_job *tree = dir->tree;
+
+	return (dir->dst_dev == tree->root_dev && dir->dst_ino == tree->root_ino) ||
+	       (dir->dst_dev == dir->metadata.dev && dir->dst_ino == dir->metadata.ino);
+}
+
 /* Notes what the directory's copy is. */
 static int identify(struct tree_dir *dir, int dst_fd, const char **ret_call)
 {
@@ -129,11 +147,31 @@ static int identify(struct tree_dir *dir, int dst_fd, const char **ret_call)
 		tree->staging_dev = dst.st_dev;
 		tree->staging_ino = dst.st_ino;
 		tree_note_add(tree, dst_fd, false);
+		(void)tree_publish_watch(tree); /* else at the end */
 	}
 	*ret_call = "mkdirat";
 	if (dir->metadata.dev == tree->staging_dev && dir->metadata.ino == tree->staging_ino)
 		return -EINVAL; /* the copy has been moved into what is copied */
-	return 0;
+	return is_source(dir) ? -EINVAL : 0;
+}
+
+static bool is_group_of(const struct cred *cred, gid_t gid)
+{
+	bool found = cred->gid == gid;
+
+	for (size_t i = 0; i < cred->n_groups; i++)
+		found |= cred->groups[i] == gid;
+	return found;
+}
+
+/*
+ * Whether chmod(2) would take a setgid bit away that could not be given back: of a group that is not the
+ * caller's. Where the directory gets the source's mode in the end it is not to be kept.
+ */
+static bool would_lose_setgid(const struct tree_job *tree, const struct stat *st)
+{
+	return tree->options.existing == TREE_EXISTING_SKIP && (st->st_mode & S_ISGID) &&
+	       !is_group_of(tree->job.cred, st->st_gid);
 }
 
 /*
@@ -148,7 +186,8 @@ static int open_up(struct tree_dir *dir, int dst_fd)
 		return 0;
 	if (fstat(dst_fd, &st) < 0)
 		return negative_errno();
-	if ((st.st_mode & 0300) == 0300 || st.st_uid != geteuid())
+	if ((st.st_mode & 0300) == 0300 || st.st_uid != geteuid() ||
+	    would_lose_setgid(dir->tree, &st))
 		return 0;
 	dir->old_mode = st.st_mode & 07777;
 	if (fchmod(dst_fd, dir->old_mode | 0700) < 0)

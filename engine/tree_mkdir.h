@@ -17,8 +17,8 @@ struct tree_dir;
 /**
  * Makes @dir, opens both sides (tree_open.h), and fills in what tree_dir says the first run of the task
  * sets. -errno, and what failed (*ret_call); -ESTALE: what was made is not what is there; -ELOOP: a
- * mount of ourselves; -EINVAL: the copy has been moved into what is copied. Then tree_dir::existed,
- * opened_up and tree_job::staged say what there is to put right.
+ * mount of ourselves; -EINVAL: the copy has been moved into what is copied, or goes into a directory
+ * of the source. Then tree_dir::existed, opened_up and tree_job::staged say what there is to put right.
  */
 int tree_mkdir(struct tree_dir *dir, const char **ret_call);
 

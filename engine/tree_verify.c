@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arsync/base.h"
+#include "tree.h"
 
 #define PIECE (256 * 1024)
 
@@ -53,44 +54,52 @@ static int compare_piece(struct buffers *buffers, int src_fd, int dst_fd, size_t
 	return r;
 }
 
-int tree_verify_some(int src_fd, int dst_fd, uint64_t size, uint64_t *at)
+/* The next piece before @stop, or a step across a hole that both have, which may lead further. */
+static int verify_piece(struct tree_verify *verify, struct buffers *buffers, uint64_t stop)
+{
+	uint64_t begin = verify->at;
+	uint64_t src_data = next_data(verify->src_fd, begin, verify->size);
+	uint64_t dst_data = next_data(verify->dst_fd, begin, verify->size);
+	uint64_t at = MIN(src_data, dst_data);
+	size_t n = at < stop ? (size_t)MIN(stop - at, (uint64_t)PIECE) : 0;
+	int r = compare_piece(buffers, verify->src_fd, verify->dst_fd, n, at);
+
+	if (r < 0)
+		return r;
+	verify->at = at + n;
+	job_add_verified(&verify->tree->job, verify->at - begin);
+	return 0;
+}
+
+int tree_verify_some(struct tree_verify *verify)
 {
 	_cleanup_free_ struct buffers *buffers = malloc(sizeof(*buffers));
-	uint64_t budget = TREE_VERIFY_AT_ONCE;
+	uint64_t stop = MIN(verify->at + TREE_VERIFY_AT_ONCE, verify->size);
 	off_t end;
 	int r = 0;
 
 	if (!buffers)
 		return -ENOMEM;
 	/* Best effort: what cannot be dropped is compared as it is. */
-	(void)posix_fadvise(dst_fd, (off_t)*at, (off_t)budget, POSIX_FADV_DONTNEED);
-	end = lseek(dst_fd, 0, SEEK_END);
+	(void)posix_fadvise(verify->dst_fd, (off_t)verify->at, TREE_VERIFY_AT_ONCE,
+			    POSIX_FADV_DONTNEED);
+	end = lseek(verify->dst_fd, 0, SEEK_END);
 	if (end < 0)
 		return negative_errno();
-	if ((uint64_t)end != size)
+	if ((uint64_t)end != verify->size)
 		return -EIO;
-	while (r == 0 && *at < size && budget > 0) {
-		uint64_t src_data = next_data(src_fd, *at, size);
-		uint64_t dst_data = next_data(dst_fd, *at, size);
-		uint64_t left = MIN(budget, (uint64_t)PIECE);
-		size_t n;
-
-		*at = MIN(src_data, dst_data);
-		n = (size_t)MIN(size - *at, left);
-		r = compare_piece(buffers, src_fd, dst_fd, n, *at);
-		*at += n;
-		budget -= n;
-	}
-	return r < 0 ? r : *at < size;
+	while (r == 0 && verify->at < stop)
+		r = tree_is_stopping(verify->tree) ? -ECANCELED :
+						     verify_piece(verify, buffers, stop);
+	return r < 0 ? r : verify->at < verify->size;
 }
 
-int tree_verify_all(int src_fd, int dst_fd, uint64_t size)
+int tree_verify_all(struct tree_verify *verify)
 {
-	uint64_t at = 0;
 	int r;
 
 	do
-		r = tree_verify_some(src_fd, dst_fd, size, &at);
+		r = tree_verify_some(verify);
 	while (r == 1);
 	return r;
 }

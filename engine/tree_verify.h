@@ -14,13 +14,24 @@
 
 #define TREE_VERIFY_AT_ONCE (8 * UINT64_C(1024) * 1024) /* before other jobs have their turn */
 
+struct tree_job;
+
+/* A file while it is compared. */
+struct tree_verify {
+	struct tree_job *tree;
+	int src_fd;
+	int dst_fd;
+	uint64_t size;
+	uint64_t at; /* up to here it has been */
+};
+
 /**
- * Compares from *at on, @size bytes in all, up to TREE_VERIFY_AT_ONCE. 1: there is more, *at has moved;
- * 0: all is the same; -EIO: it is not; -errno.
+ * Goes on with the comparison, up to TREE_VERIFY_AT_ONCE, and counts it as the job's progress. 1: there is
+ * more; 0: all is the same; -EIO: it is not; -ECANCELED: the copy is stopping; -errno.
  */
-int tree_verify_some(int src_fd, int dst_fd, uint64_t size, uint64_t *at);
+int tree_verify_some(struct tree_verify *verify);
 
 /** The same to the end. */
-int tree_verify_all(int src_fd, int dst_fd, uint64_t size);
+int tree_verify_all(struct tree_verify *verify);
 
 #endif /* ENGINE_TREE_VERIFY_H */

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "arsync/base.h"
 #include "dispatcher.h"
@@ -325,6 +326,16 @@ void worker_be_again(struct worker *worker)
 	if (cred_adopt(&worker->cred, cred) < 0)
 		abort();
 	cred_unref(cred);
+}
+
+void worker_give_way(struct worker *worker)
+{
+	uint64_t served_ns = __atomic_load_n(&worker->engine->served_ns, __ATOMIC_RELAXED);
+	struct timespec rest = { 0 };
+
+	rest.tv_nsec = (long)give_way_rest(&worker->give_way, served_ns, engine_now_ns());
+	if (rest.tv_nsec > 0)
+		(void)nanosleep(&rest, NULL); /* a shorter rest does no harm */
 }
 
 void worker_wake(struct worker *worker)

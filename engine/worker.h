@@ -17,6 +17,7 @@
 #include <sys/queue.h>
 
 #include "arsync/cred.h"
+#include "give_way.h"
 #include "io_method.h"
 #include "slot.h"
 
@@ -42,7 +43,8 @@ struct worker {
 
 	/* protected by dispatcher::lock */
 	bool waiting;
-	unsigned load; /* see dispatcher_pop() */
+	unsigned load;	   /* see dispatcher_pop() */
+	const void *place; /* task::place of what it has popped last, only to be compared */
 	bool has_popped;
 	bool will_pop; /* it is about to, without being woken */
 	TAILQ_ENTRY(worker) waiting_link;
@@ -51,6 +53,7 @@ struct worker {
 	const struct io_method *method;
 	struct io *io;
 	struct cred_thread cred;
+	struct give_way give_way;
 	struct cred *interrupted; /* by worker_be_daemon(): what was adopted; a reference */
 	uint8_t *memory;	  /* of all chunks */
 	struct chunk *chunks;
@@ -85,6 +88,9 @@ void worker_will_look(struct worker *worker);
 /** Makes the worker's thread the daemon for a while, whatever identity it has adopted, and back. */
 void worker_be_daemon(struct worker *worker);
 void worker_be_again(struct worker *worker);
+
+/** Between two files of a tree: rests when others want the processor (give_way.h). */
+void worker_give_way(struct worker *worker);
 
 /** A free buffer, or NULL. */
 struct chunk *worker_take_chunk(struct worker *worker);

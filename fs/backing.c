@@ -14,10 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "arsync/base.h"
-#include "mountinfo.h"
+#include "arsync/mountinfo.h"
 
 /* The key of a file without a handle. */
 struct substitute {
@@ -33,14 +35,18 @@ const char *backing_fd_name(int fd, char name[BACKING_FD_NAME_MAX])
 	return name;
 }
 
+/* Without what is about a name: the file is known, and the link to it in /proc is to be followed. */
+static int flags_for_known(int flags)
+{
+	return (flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL)) | O_CLOEXEC | O_NOCTTY;
+}
+
 int backing_reopen(const struct backing *backing, int fd, int flags)
 {
 	char name[BACKING_FD_NAME_MAX];
 	int opened;
 
-	/* The name is a magic link, which O_NOFOLLOW would refuse; it leads to the file itself. */
-	flags &= ~(O_NOFOLLOW | O_CREAT | O_EXCL);
-	opened = openat(backing->self_fds, backing_fd_name(fd, name), flags | O_CLOEXEC | O_NOCTTY);
+	opened = openat(backing->self_fds, backing_fd_name(fd, name), flags_for_known(flags));
 	return opened < 0 ? negative_errno() : opened;
 }
 
@@ -129,6 +135,15 @@ static bool close_is_safe(int fd)
 	}
 }
 
+/* Are access times of directories set whenever they are read (strictatime)? Then nobody may skip that. */
+static bool counts_reads(int fd)
+{
+	const unsigned long skip = ST_NOATIME | ST_NODIRATIME | ST_RELATIME | ST_RDONLY;
+	struct statvfs buffer;
+
+	return fstatvfs(fd, &buffer) < 0 || !(buffer.f_flag & skip);
+}
+
 /* Handles of a mount are usable if the file that we know it by opens by its own. */
 static bool opens_by_handle(const struct backing *backing, const struct backing_key *key,
 			    int mount_fd)
@@ -212,6 +227,7 @@ static int add_mount(struct backing *backing, int id, int fd, const struct backi
 			return negative_errno();
 	}
 	mount.safe_close = close_is_safe(mount.fd);
+	mount.counts_reads = counts_reads(mount.fd);
 	log_debug(backing->log, "mount %d: files are opened by %s, close %s", id,
 		  mount.by_handle ? "handle" : "path",
 		  mount.safe_close ? "reports nothing" : "may report errors");
@@ -297,19 +313,35 @@ bool backing_key_equal(const struct backing_key *a, const struct backing_key *b)
 	       memcmp(a->bytes, b->bytes, a->size) == 0;
 }
 
+/*
+ * The number of a file that is gone may just be given to another one: until that is made the kernel says
+ * ENOMEM (iget_locked() in fs/inode.c, of an inode that is I_CREATING), and ESTALE after.
+ */
+static int open_handle(int mount, struct file_handle *handle, int flags)
+{
+	struct timespec pause = { .tv_nsec = 100 * 1000 };
+
+	for (;;) {
+		int fd = open_by_handle_at(mount, handle, flags);
+
+		if (fd >= 0 || errno != ENOMEM || pause.tv_nsec > 50 * 1000 * 1000)
+			return fd < 0 ? negative_errno() : fd;
+		(void)nanosleep(&pause, NULL);
+		pause.tv_nsec *= 2;
+	}
+}
+
 int backing_open_key(const struct backing_key *key, int flags)
 {
 	union {
 		struct file_handle header;
 		unsigned char space[sizeof(struct file_handle) + BACKING_KEY_MAX];
 	} handle = { .header = { .handle_bytes = key->size, .handle_type = key->type } };
-	int fd;
 
 	if (!key->mount->by_handle || key->type == BACKING_KEY_NO_HANDLE)
 		return -EOPNOTSUPP;
 	memcpy(handle.header.f_handle, key->bytes, key->size);
-	fd = open_by_handle_at(key->mount->fd, &handle.header, flags | O_CLOEXEC);
-	return fd < 0 ? negative_errno() : fd;
+	return open_handle(key->mount->fd, &handle.header, flags_for_known(flags));
 }
 
 bool backing_is_stacked(const struct backing *backing)

@@ -26,10 +26,11 @@
 #define BACKING_KEY_MAX MAX_HANDLE_SZ
 
 struct backing_mount {
-	int id;		 /* as statx(2) and name_to_handle_at(2) know it */
-	int fd;		 /* for open_by_handle_at(2), or only to hold the mount */
-	bool by_handle;	 /* open_by_handle_at(2) works on it */
-	bool safe_close; /* close(2) reports nothing that write(2) and fsync(2) did not */
+	int id;		   /* as statx(2) and name_to_handle_at(2) know it */
+	int fd;		   /* for open_by_handle_at(2), or only to hold the mount */
+	bool by_handle;	   /* open_by_handle_at(2) works on it */
+	bool safe_close;   /* close(2) reports nothing that write(2) and fsync(2) did not */
+	bool counts_reads; /* each listing of a directory sets its access time */
 };
 
 struct backing {
@@ -101,7 +102,7 @@ ino_t backing_ino(struct backing *backing, dev_t dev, ino_t ino);
 
 /**
  * Opens the file of @key by its handle. -ESTALE: it is gone; -EOPNOTSUPP: not by handle. Returns an
- * fd.
+ * fd. What @flags of open(2) say about names does not count, here and below.
  */
 int backing_open_key(const struct backing_key *key, int flags);
 

@@ -8,6 +8,7 @@
 
 #include "arsync/base.h"
 #include "arsync/cred.h"
+#include "setid.h"
 
 #define FIRST_GROUPS 64
 
@@ -88,6 +89,19 @@ static int adopt_with_groups(struct cred_thread *thread, fuse_req_t req)
 	return r;
 }
 
+/* Root keeps the setgid bit of what it makes for another group, unless it has given that up. */
+static int adopt_root(struct cred_thread *thread, gid_t gid)
+{
+	struct cred *cred;
+	int r = cred_new(0, gid, NULL, 0, &cred);
+
+	if (r < 0)
+		return r;
+	r = cred_adopt(thread, cred);
+	cred_unref(cred);
+	return r;
+}
+
 int caller_begin_create(struct session *session, fuse_req_t req, mode_t mode,
 			struct cred_thread **ret)
 {
@@ -101,6 +115,8 @@ int caller_begin_create(struct session *session, fuse_req_t req, mode_t mode,
 	cred_set_umask(thread, ctx->umask);
 	if (ctx->uid != 0 && (mode & S_ISGID))
 		r = adopt_with_groups(thread, req);
+	else if ((mode & S_ISGID) && !setid_caller_strips(session, req))
+		r = adopt_root(thread, ctx->gid);
 	else if (ctx->uid != 0 || ctx->gid != 0)
 		r = cred_adopt_owner(thread, ctx->uid, ctx->gid);
 	if (r < 0)

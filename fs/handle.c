@@ -15,6 +15,10 @@
  * bits when they are opened are therefore none of the kernel's: whether a write strips them depends on
  * who writes (setid.h). Space is taken as the first opener takes it: a user has quotas and no reserved
  * blocks.
+ *
+ * Where a file has passthrough already (by others, and by who has closed it: that is told us later), a
+ * new handle must have it, too. If its writes have to be the caller's own, they come to us all the same
+ * for FOPEN_DIRECT_IO, which goes first (fuse_file_write_iter() in fs/fuse/file.c).
  */
 #include "handle.h"
 
@@ -186,8 +190,12 @@ static void note_answer(struct session *session, int backing_id, int error)
 			 strerror(error));
 }
 
-/* Returns a backing id, or 0. */
-static int ask_kernel(struct session *session, struct fuse_req *req, int fd)
+/*
+ * Returns a backing id, or 0. Reads and writes go with the credentials of this moment: a network file
+ * system's server would look at all of them, and of the caller's they have no groups.
+ */
+static int ask_kernel(struct session *session, struct fuse_req *req, const struct inode *inode,
+		      int fd)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	int backing_id;
@@ -195,7 +203,8 @@ static int ask_kernel(struct session *session, struct fuse_req *req, int fd)
 	if (atomic_load_explicit(&session->passthrough, memory_order_relaxed) ==
 	    HANDLE_PASSTHROUGH_OFF)
 		return 0;
-	if (caller_begin_space(session, fuse_req_ctx(req)->uid, &thread) < 0)
+	if (inode->mount->safe_close && /* a local one */
+	    caller_begin_space(session, fuse_req_ctx(req)->uid, &thread) < 0)
 		return 0; /* writes will meet the error again */
 	errno = 0;
 	backing_id = fuse_passthrough_open(req, fd); /* 0: failed, errno says why */
@@ -206,10 +215,11 @@ static int ask_kernel(struct session *session, struct fuse_req *req, int fd)
 /*
  * Lets the first answer stand. Returns the id that is not needed, or 0, and in @ret the one to use.
  */
-static int decide(struct inode_opens *opens, int backing_id, int *ret)
+static int decide(struct inode_opens *opens, int backing_id, bool as_root, int *ret)
 {
 	switch (opens->io) {
 	case INODE_IO_UNDECIDED:
+		opens->as_root = as_root;
 		opens->io = backing_id ? INODE_IO_KERNEL : INODE_IO_DAEMON;
 		opens->backing_id = backing_id;
 		*ret = backing_id;
@@ -237,14 +247,34 @@ static int backing_id_for(struct session *session, struct fuse_req *req, struct 
 		return id;
 
 	id = S_ISREG(inode->format) && !setid_has_bits(inode) ?
-		     ask_kernel(session, req, handle->fd) :
+		     ask_kernel(session, req, inode, handle->fd) :
 		     0;
 	inode_lock(session->inodes, inode);
-	surplus = decide(inode->opens, id, &id);
+	surplus = decide(inode->opens, id, fuse_req_ctx(req)->uid == 0, &id);
 	inode_unlock(session->inodes, inode);
 	if (surplus)
 		(void)fuse_passthrough_close(req, surplus); /* fails only for an id that is none */
 	return id;
+}
+
+/*
+ * Whether writes through the kernel would not be what the caller's are. A direct write may become a
+ * plain one by F_SETFL, as dd(1) does for its last block; nobody tells the kernel's backing file.
+ */
+static bool must_write_itself(struct session *session, struct fuse_req *req,
+			      const struct open_file *handle)
+{
+	const struct inode *inode = handle->inode;
+	bool as_root;
+
+	if ((handle->flags & O_ACCMODE) == O_RDONLY)
+		return false;
+	if ((handle->flags & (O_ACCMODE | O_DIRECT)) == (O_WRONLY | O_DIRECT))
+		return true;
+	inode_lock(session->inodes, inode);
+	as_root = inode->opens->as_root;
+	inode_unlock(session->inodes, inode);
+	return setid_has_bits(inode) || as_root != (fuse_req_ctx(req)->uid == 0);
 }
 
 void handle_reply_info(struct session *session, struct fuse_req *req, struct open_file *handle,
@@ -252,6 +282,8 @@ void handle_reply_info(struct session *session, struct fuse_req *req, struct ope
 {
 	fi->fh = (uint64_t)(uintptr_t)handle;
 	fi->backing_id = backing_id_for(session, req, handle);
+	handle->direct_io = fi->backing_id > 0 && must_write_itself(session, req, handle);
+	fi->direct_io = handle->direct_io;
 	fi->noflush = handle->inode->mount->safe_close;
 	fi->keep_cache = session->options->cache == OPTIONS_CACHE_ALWAYS && !fi->backing_id;
 }

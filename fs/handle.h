@@ -32,6 +32,7 @@ struct open_file {
 	int fd;		     /* opener.fd's */
 	int flags;	     /* of open(2), as far as fd has them */
 	uid_t uid;	     /* who has opened it */
+	bool direct_io;	     /* the kernel keeps nothing of it: FOPEN_DIRECT_IO */
 };
 
 /* An open directory. */
@@ -46,7 +47,8 @@ struct open_dir {
 	char *buffer;	 /* of getdents64(2), or NULL */
 	size_t used, at; /* bytes in buffer, and taken out of it */
 	struct readahead_tree_list ahead;
-	off_t next; /* the offset of the entry at @at, or of what is to be read next */
+	off_t next;	   /* the offset of the entry at @at, or of what is to be read next */
+	uint64_t began_ms; /* when what was read without a gap so far began; 0: not at the beginning */
 };
 
 /**

@@ -43,6 +43,7 @@ struct inode_opens {
 		INODE_IO_KERNEL,    /* passthrough, with backing_id */
 	} io;
 	int backing_id;
+	bool as_root; /* whose space passthrough takes */
 };
 
 struct inode {
@@ -66,6 +67,11 @@ struct inode {
 	atomic_uint mappers;   /* opens for reading and writing, which may store through mappings */
 	_Atomic uint64_t told; /* digest of size and mtime as the kernel was told last: see ops.c */
 	_Atomic uint64_t looked_ms; /* of a directory: see ops_remembers_missing() */
+	/*
+	 * Of a directory: when the last whole listing began, and when something last changed in it that
+	 * the kernel has not done there: by a tree copy, and ".." when it is moved.
+	 */
+	_Atomic uint64_t listed_ms, changed_ms;
 	_Atomic enum inode_names {
 		INODE_NAMES_UNKNOWN,
 		INODE_NAMES_EXACT,

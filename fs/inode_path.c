@@ -51,29 +51,29 @@ int inode_path_openat(struct inode_table *table, int fd, const char *name, int f
 	return r;
 }
 
-static int open_key(struct inode_table *table, const struct backing_key *key)
+static int open_key(struct inode_table *table, const struct backing_key *key, int flags)
 {
-	int fd = backing_open_key(key, O_PATH);
+	int fd = backing_open_key(key, flags);
 
 	if (out_of_descriptors(fd)) {
 		inode_pool_trim(table);
-		fd = backing_open_key(key, O_PATH);
+		fd = backing_open_key(key, flags);
 	}
 	return fd;
 }
 
-static int open_by_key(struct inode_table *table, const struct inode *inode)
+static int open_by_key(struct inode_table *table, const struct inode *inode, int flags)
 {
 	struct backing_key key;
 
 	inode_key(inode, &key);
-	return open_key(table, &key);
+	return open_key(table, &key, flags);
 }
 
 int inode_path_open_key(struct inode_table *table, const struct backing_key *key,
 			struct fd_ref **ret)
 {
-	int fd = open_key(table, key);
+	int fd = open_key(table, key, O_PATH);
 
 	return fd < 0 ? fd : fd_ref_new(fd, ret);
 }
@@ -143,7 +143,7 @@ static int walk_collect(struct inode_table *table, struct walk *walk, struct ino
 			break;
 		walk->start = inode_pool_get(table, at);
 		if (!walk->start && at->by_handle) {
-			int fd = open_by_key(table, at);
+			int fd = open_by_key(table, at, O_PATH);
 
 			r = fd < 0 ? fd : fd_ref_new(fd, &walk->start);
 		}
@@ -187,16 +187,14 @@ static int open_by_walk(struct inode_table *table, struct inode *inode)
 	return backing_key_equal(&wanted, &found) ? TAKE_FD(fd) : -ESTALE;
 }
 
-int inode_path_open(struct inode_table *table, struct inode *inode, struct fd_ref **ret)
+/* What the pool does not have. */
+static int open_path(struct inode_table *table, struct inode *inode, struct fd_ref **ret)
 {
 	struct fd_ref *opened;
 	int fd;
 	int r;
 
-	*ret = inode_pool_get(table, inode);
-	if (*ret)
-		return 0;
-	fd = inode->by_handle ? open_by_key(table, inode) : open_by_walk(table, inode);
+	fd = inode->by_handle ? open_by_key(table, inode, O_PATH) : open_by_walk(table, inode);
 	if (fd < 0)
 		return fd;
 	r = fd_ref_new(fd, &opened);
@@ -204,6 +202,12 @@ int inode_path_open(struct inode_table *table, struct inode *inode, struct fd_re
 		return r;
 	*ret = inode_pool_add(table, inode, opened);
 	return 0;
+}
+
+int inode_path_open(struct inode_table *table, struct inode *inode, struct fd_ref **ret)
+{
+	*ret = inode_pool_get(table, inode);
+	return *ret ? 0 : open_path(table, inode, ret);
 }
 
 /* Who and where a file is does not change: no server need be asked. */
@@ -255,11 +259,14 @@ int inode_path_check_inside(struct inode_table *table, int fd)
 
 int inode_path_open_io(struct inode_table *table, struct inode *inode, int flags)
 {
-	_cleanup_fd_ref_ struct fd_ref *path = NULL;
+	_cleanup_fd_ref_ struct fd_ref *path = inode_pool_get(table, inode);
 	int fd;
 	int r;
 
-	r = inode_path_open(table, inode, &path);
+	/* A thread that acts for a user, as when it truncates, may not open by handle. */
+	if (!path && inode->by_handle && !(flags & O_TRUNC))
+		return open_by_key(table, inode, flags);
+	r = path ? 0 : open_path(table, inode, &path);
 	if (r < 0)
 		return r;
 	fd = backing_reopen(table->backing, path->fd, flags);

@@ -82,6 +82,8 @@ static json_object *view_to_json(const struct jobs_view *view, const struct deta
 	json_add_number(object, "files_total", view->files_total);
 	json_add_number(object, "bytes", view->bytes);
 	json_add_number(object, "bytes_total", view->bytes_total);
+	if (view->verifies)
+		json_add_number(object, "bytes_verified", view->bytes_verified);
 	json_add(object, "totals_estimated", json_object_new_boolean(!view->totals_known));
 	json_add_number(object, "skipped", view->skipped);
 	json_add_number(object, "files_skipped", view->files_skipped);
@@ -90,6 +92,7 @@ static json_object *view_to_json(const struct jobs_view *view, const struct deta
 		json_add_number(object, "directories", view->directories);
 		json_add_number(object, "others", view->others);
 		json_add(object, "published", json_object_new_boolean(view->published));
+		json_add(object, "removing", json_object_new_boolean(view->removing));
 	}
 	json_add_number(object, "rate", view->rate);
 	json_add(object, "eta", view->eta_ms < 0 ? NULL : seconds(view->eta_ms));

@@ -37,13 +37,14 @@ bool jobs_state_is_final(enum jobs_state state)
 	return state >= JOBS_DONE;
 }
 
-int jobs_new(unsigned live_max, struct jobs **ret)
+int jobs_new(unsigned live_max, struct waiting *waiting, struct jobs **ret)
 {
 	struct jobs *jobs = calloc(1, sizeof(*jobs));
 
 	if (!jobs)
 		return -ENOMEM;
 	jobs->live_max = MIN(live_max, (unsigned)JOBS_LIVE_MAX);
+	jobs->waiting = waiting;
 	TAILQ_INIT(&jobs->live);
 	TAILQ_INIT(&jobs->finished);
 	pthread_mutex_init(&jobs->lock, NULL); /* never fails with default attributes */
@@ -69,6 +70,16 @@ void jobs_free(struct jobs *jobs)
 uint64_t jobs_id(const struct jobs_entry *entry)
 {
 	return entry->id;
+}
+
+int jobs_error(struct jobs *jobs, const struct jobs_entry *entry)
+{
+	int error;
+
+	pthread_mutex_lock(&jobs->lock);
+	error = entry->error;
+	pthread_mutex_unlock(&jobs->lock);
+	return error;
 }
 
 struct jobs_entry *jobs_ref(struct jobs_entry *entry)
@@ -160,6 +171,123 @@ static struct jobs_entry *entry_new(const struct jobs_spec *spec)
 	return NULL;
 }
 
+/* How the job has ended for its users. */
+static void record_locked(struct jobs *jobs, struct jobs_entry *entry,
+			  const struct job_result *result)
+{
+	job_get_progress(entry->job, &entry->last);
+	entry->last.bytes = MAX(entry->last.bytes, result->bytes);
+	entry->last.bytes_total = MAX(entry->last.bytes_total, entry->last.bytes);
+	entry->error = result->error;
+	if (result->error == 0)
+		jobs_queue_set_state_locked(jobs, entry, JOBS_DONE);
+	else if (result->error == -ECANCELED)
+		jobs_queue_set_state_locked(jobs, entry, JOBS_CANCELLED);
+	else
+		jobs_queue_set_state_locked(jobs, entry, JOBS_FAILED);
+}
+
+TAILQ_HEAD(watcher_list, jobs_watcher);
+
+/* @ret_watchers are to be told. Returns an entry that is to be forgotten, or NULL. */
+static struct jobs_entry *finish_locked(struct jobs *jobs, struct jobs_entry *entry,
+					const struct job_result *result,
+					struct watcher_list *ret_watchers)
+{
+	struct jobs_entry *oldest = NULL;
+
+	record_locked(jobs, entry, result);
+	TAILQ_CONCAT(ret_watchers, &entry->watchers, link);
+	TAILQ_REMOVE(&jobs->live, entry, link);
+	TAILQ_INSERT_TAIL(&jobs->finished, entry, link);
+	if (++jobs->n_finished > JOBS_FINISHED_MAX) {
+		oldest = TAILQ_FIRST(&jobs->finished);
+		TAILQ_REMOVE(&jobs->finished, oldest, link);
+		LIST_REMOVE(oldest, bucket_link);
+		jobs->n_finished--;
+	}
+	return oldest;
+}
+
+static void tell(struct watcher_list *watchers)
+{
+	struct jobs_watcher *watcher;
+
+	while ((watcher = TAILQ_FIRST(watchers))) {
+		TAILQ_REMOVE(watchers, watcher, link);
+		watcher->ended(watcher);
+	}
+}
+
+/* waiter::due, with the list's reference: a cancelled job that still runs has ended for its users. */
+static void late_due(struct waiter *waiter)
+{
+	struct jobs_entry *entry = CONTAINER_OF(waiter, struct jobs_entry, late);
+	struct watcher_list watchers = TAILQ_HEAD_INITIALIZER(watchers);
+	struct jobs_entry *forgotten = NULL;
+	struct jobs *jobs = entry->jobs;
+	struct job_result result = { .error = 0 };
+
+	pthread_mutex_lock(&jobs->lock);
+	/* Else it has ended just now, or is about to, with success. */
+	if (!jobs_state_is_final(entry->state))
+		result.error = job_get_verdict(entry->job);
+	if (result.error < 0)
+		forgotten = finish_locked(jobs, entry, &result, &watchers);
+	pthread_mutex_unlock(&jobs->lock);
+	jobs_unref(forgotten);
+	tell(&watchers);
+	if (result.error < 0)
+		jobs_queue_start_next(jobs);
+	jobs_unref(entry);
+}
+
+void jobs_end(struct jobs *jobs, struct jobs_entry *entry, const struct job_result *result)
+{
+	size_t n_failures;
+	/* Until it has ended, which is here, the entry has its job. */
+	struct job_failure *failures = failures_keep(entry->job, result->error, &n_failures);
+	struct watcher_list watchers = TAILQ_HEAD_INITIALIZER(watchers);
+	struct jobs_entry *forgotten = NULL;
+	struct job *job;
+
+	pthread_mutex_lock(&jobs->lock);
+	entry->failures = failures;
+	entry->n_failures = n_failures;
+	entry->directories = result->directories;
+	entry->others = result->others;
+	entry->published = result->published;
+	if (!jobs_state_is_final(entry->state))
+		forgotten = finish_locked(jobs, entry, result, &watchers);
+	job = TAKE_PTR(entry->job);
+	jobs->n_live--;
+	pthread_mutex_unlock(&jobs->lock);
+	if (waiting_claim(jobs->waiting, &entry->late))
+		jobs_unref(entry);
+	job_unref(job);
+	jobs_unref(forgotten);
+	tell(&watchers);
+	jobs_queue_start_next(jobs);
+}
+
+/*
+ * A user may have half of what the others leave: whoever comes next finds room. Root may have all of it.
+ */
+static bool has_room_locked(const struct jobs *jobs, uid_t uid)
+{
+	const struct jobs_entry *entry;
+	unsigned own = 0, others;
+
+	if (jobs->n_live >= jobs->live_max)
+		return false;
+	if (uid == 0)
+		return true;
+	TAILQ_FOREACH(entry, &jobs->live, link)
+		own += entry->uid == uid;
+	others = jobs->n_live - own;
+	return own < MAX((jobs->live_max - others) / 2, 1u);
+}
+
 int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry **ret)
 {
 	struct jobs_entry *entry = entry_new(spec);
@@ -167,10 +295,12 @@ int jobs_add(struct jobs *jobs, const struct jobs_spec *spec, struct jobs_entry 
 
 	if (!entry)
 		return -ENOMEM;
+	entry->jobs = jobs;
+	waiting_prepare(&entry->late, late_due);
 	pthread_mutex_lock(&jobs->lock);
 	if (jobs->stopping) {
 		r = -ESHUTDOWN;
-	} else if (jobs->n_live >= jobs->live_max) {
+	} else if (!has_room_locked(jobs, spec->uid)) {
 		r = -EBUSY; /* not EAGAIN, of which the kernel's setxattr(2) makes EOPNOTSUPP */
 	} else {
 		entry->id = ++jobs->last_id;
@@ -199,68 +329,6 @@ void jobs_start(struct jobs *jobs, struct jobs_entry *entry)
 void jobs_cancel_entry(struct jobs *jobs, struct jobs_entry *entry)
 {
 	jobs_queue_start_now(jobs, entry, true);
-}
-
-static void record_locked(struct jobs *jobs, struct jobs_entry *entry,
-			  const struct job_result *result)
-{
-	job_get_progress(entry->job, &entry->last);
-	entry->last.bytes = MAX(entry->last.bytes, result->bytes);
-	entry->last.bytes_total = MAX(entry->last.bytes_total, entry->last.bytes);
-	entry->directories = result->directories;
-	entry->others = result->others;
-	entry->published = result->published;
-	entry->error = result->error;
-	if (result->error == 0)
-		jobs_queue_set_state_locked(jobs, entry, JOBS_DONE);
-	else if (result->error == -ECANCELED)
-		jobs_queue_set_state_locked(jobs, entry, JOBS_CANCELLED);
-	else
-		jobs_queue_set_state_locked(jobs, entry, JOBS_FAILED);
-}
-
-/* Returns one that is to be forgotten, or NULL. */
-static struct jobs_entry *finish_locked(struct jobs *jobs, struct jobs_entry *entry)
-{
-	struct jobs_entry *oldest = NULL;
-
-	TAILQ_REMOVE(&jobs->live, entry, link);
-	jobs->n_live--;
-	TAILQ_INSERT_TAIL(&jobs->finished, entry, link);
-	if (++jobs->n_finished > JOBS_FINISHED_MAX) {
-		oldest = TAILQ_FIRST(&jobs->finished);
-		TAILQ_REMOVE(&jobs->finished, oldest, link);
-		LIST_REMOVE(oldest, bucket_link);
-		jobs->n_finished--;
-	}
-	return oldest;
-}
-
-void jobs_end(struct jobs *jobs, struct jobs_entry *entry, const struct job_result *result)
-{
-	size_t n_failures;
-	/* Until it has ended, which is here, the entry has its job. */
-	struct job_failure *failures = failures_keep(entry->job, result->error, &n_failures);
-	TAILQ_HEAD(, jobs_watcher) watchers = TAILQ_HEAD_INITIALIZER(watchers);
-	struct jobs_watcher *watcher;
-	struct jobs_entry *forgotten;
-	struct job *job;
-
-	pthread_mutex_lock(&jobs->lock);
-	entry->failures = failures;
-	entry->n_failures = n_failures;
-	record_locked(jobs, entry, result);
-	TAILQ_CONCAT(&watchers, &entry->watchers, link);
-	job = TAKE_PTR(entry->job);
-	forgotten = finish_locked(jobs, entry);
-	pthread_mutex_unlock(&jobs->lock);
-	job_unref(job);
-	jobs_unref(forgotten);
-	while ((watcher = TAILQ_FIRST(&watchers))) {
-		TAILQ_REMOVE(&watchers, watcher, link);
-		watcher->ended(watcher);
-	}
-	jobs_queue_start_next(jobs);
 }
 
 static struct jobs_entry *find_locked(struct jobs *jobs, uint64_t id)
@@ -309,7 +377,7 @@ void jobs_stop(struct jobs *jobs)
 		pthread_mutex_lock(&jobs->lock);
 		jobs->stopping = true;
 		TAILQ_FOREACH(entry, &jobs->live, link)
-			if (entry->state == JOBS_QUEUED)
+			if (entry->state == JOBS_QUEUED || entry->state == JOBS_RUNNING)
 				break;
 		if (entry)
 			jobs_ref(entry);

@@ -5,6 +5,9 @@
  *	QUEUED --jobs_start--> RUNNING --jobs_cancel--> CANCELLING
  *	RUNNING, CANCELLING --jobs_end--> DONE, FAILED or CANCELLED
  *
+ * What is cancelled has ended for its users after JOBS_CANCEL_MS at the latest, whatever it waits for: its
+ * job goes on until nothing is left of it (jobs_view::removing), and jobs_end() only completes the record.
+ *
  * A copy that somebody waits for runs at once. Those in the background run a few at a time, so that
  * thousands of them keep no more files open than a few do; the next one is taken from whoever has
  * the fewest running.
@@ -25,9 +28,11 @@
 #define JOBS_FINISHED_MAX 1000 /* that are remembered */
 #define JOBS_BACKGROUND_MAX 4  /* that run at once */
 #define JOBS_LIVE_MAX 4096     /* that run or wait; each has two descriptors */
+#define JOBS_CANCEL_MS 150
 
 struct jobs;
 struct jobs_entry;
+struct waiting;
 
 enum jobs_state {
 	JOBS_QUEUED,
@@ -44,8 +49,11 @@ const char *jobs_state_name(enum jobs_state state);
 /** DONE, FAILED or CANCELLED. */
 bool jobs_state_is_final(enum jobs_state state);
 
-/** @live_max: bounds the jobs that run or wait, besides JOBS_LIVE_MAX. -ENOMEM. */
-int jobs_new(unsigned live_max, struct jobs **ret);
+/**
+ * @live_max: bounds the jobs that run or wait, besides JOBS_LIVE_MAX; of these a user other than root may
+ * have half of what the others leave. @waiting: borrowed until all jobs have ended. -ENOMEM.
+ */
+int jobs_new(unsigned live_max, struct waiting *waiting, struct jobs **ret);
 /** When all jobs have ended. Accepts NULL. */
 void jobs_free(struct jobs *jobs);
 
@@ -78,10 +86,12 @@ int jobs_cancel(struct jobs *jobs, uint64_t id, uid_t uid);
 /** The same, without a question. */
 void jobs_cancel_entry(struct jobs *jobs, struct jobs_entry *entry);
 
-/** Refuses new jobs and cancels those that have not been started. */
+/** Refuses new jobs and cancels all others. Once more does nothing. */
 void jobs_stop(struct jobs *jobs);
 
 uint64_t jobs_id(const struct jobs_entry *entry);
+/** 0 or -errno: how the job has ended; 0 while it has not. */
+int jobs_error(struct jobs *jobs, const struct jobs_entry *entry);
 struct jobs_entry *jobs_ref(struct jobs_entry *entry);
 /** Accepts NULL. */
 void jobs_unref(struct jobs_entry *entry);

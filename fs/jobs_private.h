@@ -9,7 +9,7 @@
  * An entry belongs to the table while its job lives or is remembered; others hold references. Jobs
  * are started and cancelled with no lock held: the engine may call back at once.
  *
- * Threads: any. jobs::lock is a leaf.
+ * Threads: any. Below jobs::lock is only waiting::lock.
  */
 #ifndef ARSYNCFS_JOBS_PRIVATE_H
 #define ARSYNCFS_JOBS_PRIVATE_H
@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "jobs.h"
+#include "waiting.h"
 
 #define JOBS_BUCKETS 1024
 
@@ -25,6 +26,7 @@ TAILQ_HEAD(jobs_entry_list, jobs_entry);
 
 struct jobs_entry {
 	/* Set once. */
+	struct jobs *jobs;
 	uint64_t id;
 	uid_t uid;
 	bool background;
@@ -34,7 +36,8 @@ struct jobs_entry {
 	int64_t submitted_ms;
 	/* Under jobs::lock. */
 	enum jobs_state state;
-	struct job *job; /* a reference; NULL once it has ended */
+	struct job *job;    /* a reference; NULL once it has ended, which it may have not for us */
+	struct waiter late; /* on the list while CANCELLING: with a reference */
 	uint64_t started_ms, ended_ms;
 	struct {
 		uint64_t at_ms, bytes, files;
@@ -45,9 +48,10 @@ struct jobs_entry {
 	LIST_ENTRY(jobs_entry) bucket_link;
 	/* Set once, under the lock, when the job ends. */
 	struct job_progress last;
+	int error;
+	/* The same, when it has really ended. */
 	uint64_t directories, others;
 	bool published;
-	int error;
 	struct job_failure *failures; /* the strings, too */
 	size_t n_failures;
 	/* Atomic. */
@@ -57,10 +61,11 @@ struct jobs_entry {
 struct jobs {
 	/* Set once. */
 	unsigned live_max;
-	/* Under the lock: a leaf. */
+	struct waiting *waiting; /* borrowed */
+	/* Under the lock. */
 	pthread_mutex_t lock;
 	uint64_t last_id;
-	unsigned n_live;
+	unsigned n_live; /* jobs that have not ended, also where they have for their users */
 	unsigned n_finished;
 	unsigned n_background; /* of the live ones, those that run */
 	bool stopping;

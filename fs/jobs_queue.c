@@ -9,8 +9,6 @@
 
 #include <assert.h>
 
-#include "waiting.h"
-
 void jobs_queue_set_state_locked(struct jobs *jobs, struct jobs_entry *entry, enum jobs_state state)
 {
 	switch (state) {
@@ -24,6 +22,8 @@ void jobs_queue_set_state_locked(struct jobs *jobs, struct jobs_entry *entry, en
 		break;
 	case JOBS_CANCELLING:
 		assert(entry->state == JOBS_RUNNING);
+		jobs_ref(entry); /* the list's */
+		waiting_add(jobs->waiting, &entry->late, JOBS_CANCEL_MS);
 		break;
 	case JOBS_DONE:
 	case JOBS_FAILED:
@@ -101,16 +101,20 @@ void jobs_queue_start_now(struct jobs *jobs, struct jobs_entry *entry, bool canc
 	bool start;
 
 	pthread_mutex_lock(&jobs->lock);
+	if (entry->job)
+		job = job_ref(entry->job);
+	pthread_mutex_unlock(&jobs->lock);
+	if (job && cancelled)
+		job_cancel(
+			job); /* before its time begins to run, at whose end there must be a verdict */
+
+	pthread_mutex_lock(&jobs->lock);
 	start = entry->state == JOBS_QUEUED;
 	if (start)
 		jobs_queue_set_state_locked(jobs, entry, JOBS_RUNNING);
 	if (cancelled && entry->state == JOBS_RUNNING)
 		jobs_queue_set_state_locked(jobs, entry, JOBS_CANCELLING);
-	if (entry->job)
-		job = job_ref(entry->job);
 	pthread_mutex_unlock(&jobs->lock);
-	if (job && cancelled)
-		job_cancel(job);
 	if (job && start)
 		job_start(job); /* a cancelled one ends without a byte copied */
 	job_unref(job);

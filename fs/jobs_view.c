@@ -21,6 +21,12 @@ static double smooth(double before, uint64_t done, uint64_t ms)
 	return before > 0 ? before + WEIGHT_OF_LATE * (now - before) : now;
 }
 
+/* Bytes that were copied, or read again: both take their time. */
+static uint64_t handled(const struct job_progress *progress)
+{
+	return progress->bytes + progress->bytes_verified;
+}
+
 static void sample_locked(struct jobs_entry *entry, const struct job_progress *progress,
 			  uint64_t now)
 {
@@ -29,19 +35,19 @@ static void sample_locked(struct jobs_entry *entry, const struct job_progress *p
 	if (ms < SAMPLE_MS)
 		return;
 	entry->sample.bytes_rate =
-		smooth(entry->sample.bytes_rate, progress->bytes - entry->sample.bytes, ms);
+		smooth(entry->sample.bytes_rate, handled(progress) - entry->sample.bytes, ms);
 	entry->sample.files_rate =
 		smooth(entry->sample.files_rate, progress->files - entry->sample.files, ms);
 	entry->sample.at_ms = now;
-	entry->sample.bytes = progress->bytes;
+	entry->sample.bytes = handled(progress);
 	entry->sample.files = progress->files;
 }
 
 /* What takes longer, the bytes or the files. */
 static int64_t eta(const struct jobs_entry *entry, const struct job_progress *progress)
 {
-	double bytes_left =
-		(double)(progress->bytes_total - progress->bytes_skipped) - (double)progress->bytes;
+	double bytes = (double)(progress->bytes_total - progress->bytes_skipped);
+	double bytes_left = (progress->verifies ? 2 * bytes : bytes) - (double)handled(progress);
 	double files_left =
 		(double)(progress->files_total - progress->files_skipped) - (double)progress->files;
 	double bytes_rate = entry->sample.bytes_rate, files_rate = entry->sample.files_rate;
@@ -63,7 +69,7 @@ static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
 	uint64_t now = waiting_now_ms();
 	bool final = jobs_state_is_final(entry->state);
 
-	if (entry->job)
+	if (!final)
 		job_get_progress(entry->job, &progress);
 	*ret = (struct jobs_view){
 		.id = entry->id,
@@ -85,6 +91,9 @@ static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
 		.bytes_skipped = progress.bytes_skipped,
 		.n_failures = progress.failures,
 		.n_kept = entry->n_failures,
+		.verifies = progress.verifies,
+		.bytes_verified = progress.bytes_verified,
+		.removing = final && entry->job,
 		.totals_known = progress.totals_known,
 		.eta_ms = final ? 0 : -1,
 		.submitted_ms = entry->submitted_ms,
@@ -103,7 +112,8 @@ static bool look_locked(struct jobs_entry *entry, struct jobs_view *ret)
 		ret->eta_ms = eta(entry, &progress);
 	}
 	if (ret->rate == 0)
-		ret->rate = progress.bytes * 1000 / MAX(ret->elapsed_ms, UINT64_C(1));
+		ret->rate = (final ? progress.bytes : handled(&progress)) * 1000 /
+			    MAX(ret->elapsed_ms, UINT64_C(1));
 	return entry->state == JOBS_RUNNING && !progress.totals_known &&
 	       ret->elapsed_ms >= COUNT_AFTER_MS;
 }

@@ -23,6 +23,9 @@ struct jobs_view {
 	const char *destination;
 	const char *tag; /* or NULL */
 	uint64_t bytes, bytes_total;
+	bool verifies;		 /* what is copied is read again: */
+	uint64_t bytes_verified; /* so far */
+	bool removing;		 /* it has ended, and what it had staged is still being removed */
 	uint64_t files, files_total;
 	uint64_t directories, others; /* known at the end */
 	bool totals_known;
@@ -37,7 +40,8 @@ struct jobs_view {
 	uint64_t n_failures;				/* in all */
 	struct job_failure failures[JOB_FAILURES_KEPT]; /* the first ones */
 	size_t n_kept;
-	struct job *job; /* of a live one, to whom failures' strings belong: a reference */
+	struct job *
+		job; /* of one that has not ended yet, to whom failures' strings belong: a reference */
 };
 
 /**

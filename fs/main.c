@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "arsync/standard_fds.h"
 #include "logsink.h"
 #include "options.h"
 #include "session.h"
@@ -31,6 +32,8 @@ int main(int argc, char **argv)
 	struct logsink sink;
 	int status;
 
+	if (standard_fds_occupy() < 0)
+		return EXIT_FAILURE; /* nowhere to complain */
 	/* Kept until the options are known: fuse_opt's own messages would be a second sentence. */
 	logsink_init(&sink, LOG_LEVEL_INFO);
 	logsink_keep(&sink, true);

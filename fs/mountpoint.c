@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "arsync/base.h"
-#include "mountinfo.h"
+#include "arsync/mountinfo.h"
 
 #define DEPTH_MAX PATH_MAX
 

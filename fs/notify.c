@@ -34,6 +34,8 @@ struct notifier {
 	struct notice_list put_off; /* see notify_hold() */
 	unsigned n_names;	    /* in both */
 	bool overflowed;	    /* since it was empty */
+	bool telling;		    /* the kernel is being told of a name */
+	bool closed;		    /* it is told of no more */
 	bool stop;
 };
 
@@ -51,8 +53,8 @@ static struct notice *next_locked(struct notifier *notifier)
 	return NULL;
 }
 
-/* The next one; NULL: nothing is left and it is time to stop. */
-static struct notice *take(struct notifier *notifier)
+/* The next one; NULL: nothing is left and it is time to stop. *ret_tell: the kernel is to hear of it. */
+static struct notice *take(struct notifier *notifier, bool *ret_tell)
 {
 	struct notice *notice;
 
@@ -62,9 +64,19 @@ static struct notice *take(struct notifier *notifier)
 	if (notice) {
 		notifier->n_names -= notice->parent != NULL;
 		notifier->overflowed = notifier->overflowed && notifier->n_names > 0;
+		notifier->telling = notice->parent && !notifier->closed;
+		*ret_tell = notifier->telling;
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	return notice;
+}
+
+static void told(struct notifier *notifier)
+{
+	pthread_mutex_lock(&notifier->lock);
+	notifier->telling = false;
+	pthread_cond_broadcast(&notifier->changed);
+	pthread_mutex_unlock(&notifier->lock);
 }
 
 static void tell(struct session *session, const struct notice *notice)
@@ -86,12 +98,15 @@ static void *run(void *data)
 {
 	struct notifier *notifier = data;
 	struct notice *notice;
+	bool is_told;
 
-	while ((notice = take(notifier))) {
-		if (notice->parent)
+	while ((notice = take(notifier, &is_told))) {
+		if (is_told) {
 			tell(notifier->session, notice);
-		else
+			told(notifier);
+		} else if (!notice->parent) {
 			notice->done(notice->userdata);
+		}
 		inode_unref(notifier->session->inodes, notice->parent);
 		free(notice);
 	}
@@ -126,6 +141,17 @@ int notify_start(struct session *session)
 	return 0;
 }
 
+void notify_close(struct session *session)
+{
+	struct notifier *notifier = session->notifier;
+
+	pthread_mutex_lock(&notifier->lock);
+	notifier->closed = true;
+	while (notifier->telling)
+		pthread_cond_wait(&notifier->changed, &notifier->lock);
+	pthread_mutex_unlock(&notifier->lock);
+}
+
 void notify_stop(struct session *session)
 {
 	struct notifier *notifier = session->notifier;
@@ -134,7 +160,7 @@ void notify_stop(struct session *session)
 		return;
 	pthread_mutex_lock(&notifier->lock);
 	notifier->stop = true;
-	pthread_cond_signal(&notifier->changed);
+	pthread_cond_broadcast(&notifier->changed);
 	pthread_mutex_unlock(&notifier->lock);
 	(void)pthread_join(notifier->thread, NULL); /* ours, and joined once */
 }
@@ -169,7 +195,7 @@ static int push(struct notifier *notifier, struct notice *notice, bool *ret_firs
 	} else {
 		STAILQ_INSERT_TAIL(&notifier->notices, notice, link);
 		notifier->n_names += notice->parent != NULL;
-		pthread_cond_signal(&notifier->changed);
+		pthread_cond_broadcast(&notifier->changed);
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	return full ? -ENOBUFS : 0;
@@ -189,7 +215,7 @@ void notify_release(struct session *session, struct inode *inode)
 	pthread_mutex_lock(&notifier->lock);
 	/* Those of other directories are put off again. */
 	STAILQ_CONCAT(&notifier->notices, &notifier->put_off);
-	pthread_cond_signal(&notifier->changed);
+	pthread_cond_broadcast(&notifier->changed);
 	pthread_mutex_unlock(&notifier->lock);
 }
 

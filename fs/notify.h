@@ -17,6 +17,12 @@ typedef void (*notify_done_fn)(void *userdata);
 /** Starts the thread. -ENOMEM, -EAGAIN. */
 int notify_start(struct session *session);
 
+/**
+ * The kernel is told of no more names, and when this returns of none. While requests are served yet: who
+ * holds the lock of the name's directory may be waiting for one, and would wait for ever.
+ */
+void notify_close(struct session *session);
+
 /** Ends it, when what is queued is done. Accepts a session that has none. */
 void notify_stop(struct session *session);
 /** When nobody calls any more. Accepts a session that has none. */

@@ -12,6 +12,7 @@
 #include "cpu_latency.h"
 #include "ring.h"
 #include "setid.h"
+#include "waiting.h"
 
 /* RELEASE, readahead and the like: enough that closed files do not pile up as open descriptors. */
 #define MAX_BACKGROUND 512
@@ -22,6 +23,7 @@ struct session *ops_begin(fuse_req_t req, enum stats_request request)
 
 	stats_count(&session->stats, request);
 	cpu_latency_note(session->cpu_latency);
+	engine_note_served(session->engine);
 	return session;
 }
 
@@ -80,11 +82,15 @@ void ops_note_told(struct inode *inode, const struct statx *stx)
 	setid_note(inode, stx);
 }
 
-void ops_expire_attributes(struct session *session, const struct inode *inode)
+void ops_expire_attributes(struct session *session, struct inode *inode)
 {
+	/* The next one to open it is not given the listing that the kernel has, or is just taking down. */
+	if (S_ISDIR(inode->format))
+		atomic_store_explicit(&inode->changed_ms, waiting_now_ms(), memory_order_relaxed);
 	/*
-	 * A negative offset touches attributes only and takes no lock. -ENOENT: none are cached,
-	 * all the better.
+	 * A negative offset touches attributes only and takes no lock. Zero would drop the listing, too, but
+	 * wait for whoever reads it: for as long as a page of their buffer is missing, which may be ours or
+	 * nobody's to bring. -ENOENT: none are cached, all the better.
 	 */
 	(void)fuse_lowlevel_notify_inval_inode(session->fuse, inode_to_id(session->inodes, inode),
 					       -1, 0);
@@ -132,11 +138,11 @@ static bool has_sys_admin(void)
 static void negotiate(struct session *session, struct fuse_conn_info *conn)
 {
 	static const uint64_t wanted[] = {
-		FUSE_CAP_ASYNC_READ,	  FUSE_CAP_ASYNC_DIO,	       FUSE_CAP_ATOMIC_O_TRUNC,
-		FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_CACHE_SYMLINKS,     FUSE_CAP_DONT_MASK,
-		FUSE_CAP_EXPORT_SUPPORT,  FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_PARALLEL_DIROPS,
-		FUSE_CAP_POSIX_ACL,	  FUSE_CAP_READDIRPLUS,	       FUSE_CAP_READDIRPLUS_AUTO,
-		FUSE_CAP_SPLICE_MOVE,	  FUSE_CAP_SPLICE_WRITE,
+		FUSE_CAP_ASYNC_READ,	     FUSE_CAP_ATOMIC_O_TRUNC,	FUSE_CAP_AUTO_INVAL_DATA,
+		FUSE_CAP_CACHE_SYMLINKS,     FUSE_CAP_DONT_MASK,	FUSE_CAP_EXPORT_SUPPORT,
+		FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_PARALLEL_DIROPS,	FUSE_CAP_POSIX_ACL,
+		FUSE_CAP_READDIRPLUS,	     FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_SPLICE_MOVE,
+		FUSE_CAP_SPLICE_WRITE,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
@@ -150,6 +156,11 @@ static void negotiate(struct session *session, struct fuse_conn_info *conn)
 	 */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+	/*
+	 * The parts of a large direct write would be sent at once, and appended in any order. (Only where
+	 * they come here at all.)
+	 */
+	fuse_unset_feature_flag(conn, FUSE_CAP_ASYNC_DIO);
 	/* The kernel drops passthrough where it is asked for writeback caching, too. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_WRITEBACK_CACHE);
 }

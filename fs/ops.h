@@ -50,8 +50,11 @@ double ops_attr_timeout(struct session *session, const struct inode *inode);
 /** Whether the kernel may remember that some name is not in @directory. From any thread. */
 bool ops_remembers_missing(const struct session *session, const struct inode *directory);
 
-/** Makes the kernel ask for attributes of @inode again. From any thread. */
-void ops_expire_attributes(struct session *session, const struct inode *inode);
+/**
+ * Makes the kernel ask for attributes of @inode again, and for the names in a directory when that is opened
+ * next. From any thread.
+ */
+void ops_expire_attributes(struct session *session, struct inode *inode);
 
 /** Remembers what the kernel is told about @inode. */
 void ops_note_told(struct inode *inode, const struct statx *stx);

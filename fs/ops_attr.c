@@ -137,15 +137,22 @@ static int set_mode(struct session *session, int fd, mode_t mode)
 	return change_mode(session, fd, mode);
 }
 
-/* A setgid bit without execution (chown(2)) stays when root changes the owner. */
+/*
+ * A setgid bit without execution (chown(2)) stays when root or a member of the group changes the owner:
+ * the only one that somebody with CAP_FSETID keeps here.
+ */
 static int set_owner(struct session *session, fuse_req_t req, int fd, const struct stat *attr,
 		     int to_set)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
 	gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
-	int r = fuse_req_ctx(req)->uid == 0 ? caller_begin_root(session, &thread) : 0;
+	struct statx stx;
+	int r;
 
+	r = backing_stat(fd, &stx);
+	if (r == 0 && setid_keeps_setgid(req, &stx))
+		r = caller_begin_root(session, &thread);
 	if (r < 0)
 		return r;
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : negative_errno();
@@ -167,10 +174,11 @@ static int strip_bits(struct session *session, fuse_req_t req, const struct subj
 	if (r < 0)
 		return r;
 	setid_note(subject->inode, &stx);
-	if (setid_has_bits(subject->inode) && ctx->uid != 0 && ctx->uid != stx.stx_uid &&
+	if (setid_falls(req, &stx) && ctx->uid != 0 && ctx->uid != stx.stx_uid &&
 	    !handle_open_for_writing(session, subject->inode))
 		return -EPERM;
-	r = setid_begin(session, req, subject->inode, true, &thread);
+	if (stx.stx_mode & (S_ISUID | S_ISGID))
+		r = setid_begin_member(session, req, subject->fd, &thread);
 	if (r < 0)
 		return r;
 	return fchownat(subject->fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH) == 0 ?

@@ -8,17 +8,49 @@
  *
  * readdirplus looks each entry up; one that cannot be looked up now (no descriptor left, just
  * deleted) is told without attributes (node id 0), never left out.
+ *
+ * The kernel keeps a listing for as long as it may believe the names and attributes that came with it,
+ * so that who walks a tree again asks for nothing but the open directory. It checks the time of
+ * modification before it uses what it has (fuse_readdir_cached() in fs/fuse/readdir.c), which only tells
+ * when that is older than the clock's tick.
  */
 #include "ops.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 #include "arsync/base.h"
 #include "inode_path.h"
+#include "waiting.h"
 
 #define DIRENT_BUFFER (32 * KIB)
+/* A file system's clock may tick as rarely, and some; one of whole seconds, or of two as that of FAT. */
+#define SETTLED_MS 100
+#define SETTLED_COARSE_MS 2100
+
+/* Whether a change from now on shows in the time of modification. */
+static bool is_settled(int fd)
+{
+	struct timespec now;
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MTIME, &stx) < 0 || !(stx.stx_mask & STATX_MTIME))
+		return false;
+	(void)clock_gettime(CLOCK_REALTIME, &now); /* always there */
+	return (now.tv_sec - stx.stx_mtime.tv_sec) * 1000 +
+		       (now.tv_nsec - (long)stx.stx_mtime.tv_nsec) / 1000000 >
+	       (stx.stx_mtime.tv_nsec == 0 ? SETTLED_COARSE_MS : SETTLED_MS);
+}
+
+static bool was_listed(const struct session *session, const struct inode *inode)
+{
+	uint64_t listed = atomic_load_explicit(&inode->listed_ms, memory_order_relaxed);
+	uint64_t changed = atomic_load_explicit(&inode->changed_ms, memory_order_relaxed);
+
+	return listed > changed && (double)(waiting_now_ms() - listed) < session->timeout * 1000;
+}
 
 static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -35,7 +67,8 @@ static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 		return;
 	}
 	fi->fh = (uint64_t)(uintptr_t)handle;
-	fi->cache_readdir = session->options->cache == OPTIONS_CACHE_ALWAYS;
+	fi->cache_readdir = session->timeout > 0 && !inode->mount->counts_reads && is_settled(fd);
+	fi->keep_cache = fi->cache_readdir && was_listed(session, inode);
 	if (fuse_reply_open(req, fi) < 0)
 		handle_close_dir(session, handle);
 }
@@ -123,8 +156,12 @@ static int list(struct session *session, fuse_req_t req, struct open_dir *dir, o
 {
 	int r;
 
-	if (offset == 0)
+	if (offset == 0) {
 		dir->ahead.n = 0;
+		dir->began_ms = waiting_now_ms();
+	} else if (offset != dir->next) {
+		dir->began_ms = 0;
+	}
 	while ((r = fill(dir, offset)) > 0) {
 		struct dirent64 *entry = (struct dirent64 *)(void *)(dir->buffer + dir->at);
 		struct stat st;
@@ -138,8 +175,10 @@ static int list(struct session *session, fuse_req_t req, struct open_dir *dir, o
 		dir->at += entry->d_reclen;
 		dir->next = offset = entry->d_off;
 	}
-	if (r == 0)
+	if (r == 0) {
 		readahead_tree_listed(session->readahead_tree, &dir->ahead);
+		atomic_store_explicit(&dir->inode->listed_ms, dir->began_ms, memory_order_relaxed);
+	}
 	/*
 	 * What was gathered before an error is told first; the next request meets the error again.
 	 */

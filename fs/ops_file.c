@@ -72,10 +72,10 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if ((flags & (O_ACCMODE | O_DIRECT)) == O_RDONLY)
 		readahead_tree_opened(session->readahead_tree, inode, fd);
 	handle->uid = fuse_req_ctx(req)->uid;
+	handle_reply_info(session, req, handle, fi);
 	/* What the kernel remembers from before may not be believed any more. */
 	if (session->timeout != ops_attr_timeout(session, inode))
 		ops_expire_attributes(session, inode);
-	handle_reply_info(session, req, handle, fi);
 	if (fuse_reply_open(req, fi) < 0)
 		handle_close(session, NULL, handle);
 }
@@ -148,8 +148,9 @@ static void create_and_reply(struct session *session, fuse_req_t req,
 		return;
 	}
 	handle->uid = fuse_req_ctx(req)->uid;
-	ops_fill_entry(session, inode, &stx, &entry);
+	ops_note_told(inode, &stx); /* setuid bits, before it is asked for them */
 	handle_reply_info(session, req, handle, fi);
+	ops_fill_entry(session, inode, &stx, &entry);
 	if (fuse_reply_create(req, &entry, fi) < 0) {
 		handle_close(session, NULL, handle);
 		inode_forget(session->inodes, inode, 1);
@@ -184,6 +185,23 @@ static void ops_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct f
 	create_and_reply(ops_begin(req, STATS_TMPFILE), req, &creation, fi);
 }
 
+/*
+ * The descriptor to read and write with. F_SETFL can take O_DIRECT away from a file that is open; the
+ * kernel tells us with the next request, and that need not be aligned.
+ */
+static int io_fd(const struct fuse_file_info *fi)
+{
+	const struct open_file *handle = handle_file(fi);
+	int flags;
+
+	if ((handle->flags & O_DIRECT) && !(fi->flags & O_DIRECT)) {
+		flags = fcntl(handle->fd, F_GETFL);
+		if (flags >= 0)
+			(void)fcntl(handle->fd, F_SETFL, flags & ~O_DIRECT); /* may not fail */
+	}
+	return handle->fd;
+}
+
 static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
@@ -191,8 +209,17 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 	(void)ino;
 	(void)ops_begin(req, STATS_READ);
+	/*
+	 * splice(2) fills the kernel's page cache also here, which nobody keeps true beside passthrough. Such
+	 * reads, and no others, have no owner of locks (fuse_do_readfolio(), fuse_send_read() in
+	 * fs/fuse/file.c). EINVAL: there is no splice, sendfile(2)'s callers read(2) then.
+	 */
+	if (handle_file(fi)->direct_io && fi->lock_owner == 0) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	buffer.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	buffer.buf[0].fd = handle_file(fi)->fd;
+	buffer.buf[0].fd = io_fd(fi);
 	buffer.buf[0].pos = offset;
 	fuse_reply_data(req, &buffer, FUSE_BUF_SPLICE_MOVE);
 }
@@ -225,6 +252,19 @@ static int begin_write(struct session *session, fuse_req_t req, const struct fus
 				  ret);
 }
 
+/* RWF_DSYNC and RWF_SYNC: an fsync comes from the kernel where it has pages, not with FOPEN_DIRECT_IO. */
+static ssize_t sync_written(const struct fuse_file_info *fi, ssize_t n)
+{
+	const struct open_file *handle = handle_file(fi);
+	int missing = fi->flags & ~handle->flags;
+	int r;
+
+	if (n < 0 || !handle->direct_io || !(missing & O_SYNC))
+		return n;
+	r = (missing & (O_SYNC & ~O_DSYNC)) ? fsync(handle->fd) : fdatasync(handle->fd);
+	return r < 0 ? negative_errno() : n;
+}
+
 static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
 			  struct fuse_file_info *fi)
 {
@@ -240,13 +280,14 @@ static void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in
 		return;
 	}
 	if (fi->flags & O_APPEND) {
-		n = append(handle_file(fi)->fd, in);
+		n = append(io_fd(fi), in);
 	} else {
 		out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-		out.buf[0].fd = handle_file(fi)->fd;
+		out.buf[0].fd = io_fd(fi);
 		out.buf[0].pos = offset;
 		n = fuse_buf_copy(&out, in, 0);
 	}
+	n = sync_written(fi, n);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else

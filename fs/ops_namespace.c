@@ -31,6 +31,9 @@
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE (1 << 1)
 #endif
+#ifndef RENAME_WHITEOUT
+#define RENAME_WHITEOUT (1 << 2)
+#endif
 
 /*
  * A name that is not there may be remembered only if no other spelling of it can come into being. What a
@@ -247,7 +250,38 @@ struct moving {
 	unsigned flags;
 };
 
-static int move(struct session *session, const struct moving *moving)
+/* A whiteout is a file like others, the caller's. */
+static int rename_as_caller(struct session *session, fuse_req_t req, const struct moving *moving,
+			    const struct fd_ref *parent, const struct fd_ref *new_parent)
+{
+	_cleanup_caller_ struct cred_thread *thread = NULL;
+	int r = 0;
+
+	if (moving->flags & RENAME_WHITEOUT)
+		r = caller_begin_create(session, req, S_IFCHR, &thread);
+	if (r < 0)
+		return r;
+	/* renameat2(2) has a wrapper since glibc 2.28, musl has none */
+	return syscall(SYS_renameat2, parent->fd, moving->name, new_parent->fd, moving->new_name,
+		       moving->flags) == 0 ?
+		       0 :
+		       negative_errno();
+}
+
+/* A directory that has another parent now lists another "..", and its time of modification is the same. */
+static void forget_parent(struct session *session, const struct fd_ref *parent, const char *name)
+{
+	_cleanup_close_ int fd = inode_path_openat(session->inodes, parent->fd, name,
+						   O_PATH | O_NOFOLLOW | O_DIRECTORY);
+	struct inode *inode;
+
+	if (fd < 0 || inode_find(session->inodes, fd, &inode) < 0)
+		return;
+	atomic_store(&inode->changed_ms, waiting_now_ms());
+	inode_unref(session->inodes, inode);
+}
+
+static int move(struct session *session, fuse_req_t req, const struct moving *moving)
 {
 	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
 	_cleanup_fd_ref_ struct fd_ref *new_parent = NULL;
@@ -259,13 +293,17 @@ static int move(struct session *session, const struct moving *moving)
 	r = open_directory(session, moving->new_parent, &new_parent);
 	if (r < 0)
 		return r;
-	/* renameat2(2) has a wrapper since glibc 2.28, musl has none */
-	if (syscall(SYS_renameat2, parent->fd, moving->name, new_parent->fd, moving->new_name,
-		    moving->flags) < 0)
-		return negative_errno();
+	r = rename_as_caller(session, req, moving, parent, new_parent);
+	if (r < 0)
+		return r;
 	refresh_hint(session, moving->new_parent, new_parent->fd, moving->new_name);
 	if (moving->flags & RENAME_EXCHANGE)
 		refresh_hint(session, moving->parent, parent->fd, moving->name);
+	if (moving->parent == moving->new_parent)
+		return 0;
+	forget_parent(session, new_parent, moving->new_name);
+	if (moving->flags & RENAME_EXCHANGE)
+		forget_parent(session, parent, moving->name);
 	return 0;
 }
 
@@ -280,7 +318,7 @@ static void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse
 		.flags = flags,
 	};
 
-	ops_reply_result(req, move(ops_begin(req, STATS_RENAME), &moving));
+	ops_reply_result(req, move(ops_begin(req, STATS_RENAME), req, &moving));
 }
 
 static int make_link(struct session *session, struct inode *inode, fuse_ino_t new_parent,

@@ -266,7 +266,11 @@ static int take_argument(void *data, const char *argument, int key, struct fuse_
 			options->read_only = argument[1] == 'o';
 		return 1;
 	}
-	(void)fail(options, "unknown option %s (arsyncfs --help lists them)", argument);
+	if (strcmp(argument, "remount") == 0)
+		(void)fail(options, "remounting is the kernel's: mount -i -o remount,... %s",
+			   options->mountpoint ? options->mountpoint : "MOUNTPOINT");
+	else
+		(void)fail(options, "unknown option %s (arsyncfs --help lists them)", argument);
 	return -1;
 }
 

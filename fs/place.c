@@ -12,8 +12,8 @@
 #include <sys/syscall.h>
 
 #include "arsync/base.h"
+#include "arsync/mountinfo.h"
 #include "caller.h"
-#include "mountinfo.h"
 
 void place_destroy(struct place *place)
 {

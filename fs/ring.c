@@ -23,8 +23,7 @@
 
 #define SWITCH "/sys/module/fuse/parameters/enable_uring"
 #define PROCESSORS "/sys/devices/system/cpu/possible"
-#define FDS_SHARE 16	/* of RLIMIT_NOFILE: one part is for rings */
-#define CROWDED_PARTS 4 /* crowded is a queue of which less than one of so many parts is idle */
+#define FDS_SHARE 16 /* of RLIMIT_NOFILE: one part is for rings */
 
 /* What FUSE_INTERRUPT looks like. */
 struct interrupt {
@@ -60,12 +59,8 @@ bool ring_in_use(const struct ring *ring)
 bool ring_is_crowded(const struct ring *ring)
 {
 	const struct ring_slot *slot = ring ? pthread_getspecific(ring->own_slot) : NULL;
-	unsigned idle;
 
-	if (!slot || atomic_load(&slot->queue->n_slots) < ring->queue_slots_max)
-		return false;
-	idle = atomic_load(&slot->queue->n_idle);
-	return idle < ring->queue_slots_max / CROWDED_PARTS;
+	return slot && slot->crowded;
 }
 
 /* --- The start ----------------------------------------------------------------------------------
@@ -351,12 +346,22 @@ static int make_queues(struct ring *ring)
 	if (ring->n_queues > RING_QUEUES_MAX)
 		return -E2BIG;
 	ring->queue_slots_max = slots_a_queue(ring->n_queues);
+	ring->queue_reserve = ring->n_queues <= RING_FEW_QUEUES ? RING_RESERVE : RING_RESERVE_MIN;
 	ring->queues = calloc(ring->n_queues, sizeof(*ring->queues));
 	if (!ring->queues)
 		return -ENOMEM;
-	for (size_t i = 0; i < ring->n_queues; i++)
+	for (size_t i = 0; i < ring->n_queues; i++) {
 		ring->queues[i].number = (uint16_t)i;
+		pthread_mutex_init(&ring->queues[i].lock, NULL);
+	}
 	return 0;
+}
+
+static void free_queues(struct ring *ring)
+{
+	for (size_t i = 0; ring->queues && i < ring->n_queues; i++)
+		pthread_mutex_destroy(&ring->queues[i].lock);
+	free(ring->queues);
 }
 
 int ring_new(struct session *session, struct ring **ret)
@@ -388,7 +393,7 @@ fail:
 	close_keep_errno(ring->stop_fd);
 	pthread_cond_destroy(&ring->changed);
 	pthread_mutex_destroy(&ring->lock);
-	free(ring->queues);
+	free_queues(ring);
 	free(ring);
 	return r;
 }
@@ -416,18 +421,15 @@ void ring_quiesce(struct ring *ring)
 void ring_stop(struct ring *ring)
 {
 	const uint64_t one = 1;
-	size_t n_slots;
 
 	if (!ring)
 		return;
-	pthread_mutex_lock(&ring->lock);
-	atomic_store(&ring->stop, true); /* no further slots */
-	pthread_mutex_unlock(&ring->lock);
+	atomic_store(&ring->stop, true);
 	/* Cannot fail: the counter is 0. */
 	if (write(ring->stop_fd, &one, sizeof(one)) != sizeof(one))
 		abort();
-	n_slots = atomic_load(&ring->n_slots);
-	for (size_t i = 0; i < n_slots; i++) {
+	/* One that is being started will be behind the one that starts it. */
+	for (size_t i = 0; i < atomic_load(&ring->n_slots); i++) {
 		struct ring_slot *slot = atomic_load(&ring->slots[i]);
 
 		pthread_mutex_lock(&slot->lock);
@@ -447,6 +449,6 @@ void ring_free(struct ring *ring)
 	close_keep_errno(ring->stop_fd);
 	pthread_cond_destroy(&ring->changed);
 	pthread_mutex_destroy(&ring->lock);
-	free(ring->queues);
+	free_queues(ring);
 	free(ring);
 }

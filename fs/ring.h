@@ -9,9 +9,10 @@
  * ring of its own** (ring_slot.c).
  *
  *  - A thread that is busy, or waits for a copy to be answered, has no entry that the kernel could
- *    give a further request to; another thread of the queue gets it. No request waits behind a long
- *    one. When a queue runs out of idle threads it gets another, up to a bound; behind that, copies
- *    are answered early (ring_is_crowded()).
+ *    give a further request to; another thread of the queue gets it. A queue has some idle threads in
+ *    reserve and gets others as they are used, up to a bound. Where there are none in time, or none to
+ *    be had, copies are answered early (ring_is_crowded()), so that no request waits behind a long
+ *    one (ring_queue.c says why the kernel needs that).
  *  - Whoever answers, only the entry's own thread submits to its ring, and it lives as long as the
  *    mount. (libfuse 3.18 shares a ring between threads, and loses answers: its issue 1443.)
  *
@@ -52,8 +53,8 @@ void ring_want(struct ring *ring, bool offered);
 bool ring_in_use(const struct ring *ring);
 
 /**
- * Accepts NULL. Whether the queue that the calling thread serves has few entries left, and cannot
- * get more: time to answer soon. False on threads that serve no queue.
+ * Accepts NULL. Whether the request that the calling thread serves is to be answered soon: others may
+ * wait for that, or few entries are left and no more to be had. False on threads that serve no queue.
  */
 bool ring_is_crowded(const struct ring *ring);
 

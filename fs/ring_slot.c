@@ -14,6 +14,7 @@
  */
 #include "ring_slot.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -127,7 +128,17 @@ static void commit(struct ring_slot *slot)
 	(void)make_command(slot, RING_COMMAND_COMMIT_AND_FETCH, slot->header->commit_id);
 }
 
-/* Hands over the last answer, if there is one, and waits for a request. */
+/* Hands over the last answer. If that does not bring the next request with it, none is queued. */
+static void prove(struct ring_slot *slot)
+{
+	unsigned n_begun = ring_queue_begun(slot->queue);
+
+	if (io_uring_submit_and_get_events(&slot->uring) < 0 || io_uring_cq_ready(&slot->uring) > 0)
+		return; /* fetch() sees what there is */
+	ring_queue_prove(slot->queue, n_begun);
+}
+
+/* Hands over the last answer, if it has not been, and waits for a request. */
 static int fetch(struct ring_slot *slot)
 {
 	int r;
@@ -256,36 +267,24 @@ static bool handle(struct ring_slot *slot)
 	return may;
 }
 
-/* The last idle one is about to be busy: the next request is to find another. */
-static void grow(struct ring_slot *slot)
-{
-	int r = ring_slot_start(slot->ring, slot->queue, false);
-
-	if (r < 0 && r != -EBUSY)
-		log_debug(slot->ring->log, "no further thread for requests: %s", strerror(-r));
-}
-
-/* Until the connection or the session ends. -errno. */
+/* Until the connection or the session ends. It is idle at first. -errno. */
 static int serve(struct ring_slot *slot, bool fetched)
 {
-	struct ring_queue *queue = slot->queue;
+	bool others_fresh;
 	int r;
 
 	for (;;) {
-		if (!fetched) {
-			atomic_fetch_add_explicit(&queue->n_idle, 1, memory_order_relaxed);
-			r = fetch(slot);
-			if (atomic_fetch_sub_explicit(&queue->n_idle, 1, memory_order_relaxed) ==
-				    1 &&
-			    r == 0)
-				grow(slot);
-			if (r < 0)
-				return r;
-		}
+		r = fetched ? 0 : fetch(slot);
+		if (r < 0)
+			return r;
 		fetched = false;
+		ring_queue_become_busy(slot);
 		if (!handle(slot) || !wait_for_answer(slot))
 			return -ECANCELED;
+		others_fresh = ring_queue_become_idle(slot);
 		commit(slot);
+		if (others_fresh)
+			prove(slot);
 	}
 }
 
@@ -303,7 +302,59 @@ static void pin(const struct ring_slot *slot)
 	CPU_FREE(cpus);
 }
 
-/* It stays for ring_free(): the kernel may still hold memory of its. */
+/* From now on answers, interrupts and ring_stop() find it. Under ring::lock. */
+static void enlist_locked(struct ring_slot *slot)
+{
+	struct ring *ring = slot->ring;
+	size_t index = atomic_load(&ring->n_slots);
+
+	assert(index < RING_SLOTS_MAX); /* queues times what each may have */
+	atomic_store(&slot->id, RING_ID_MARK | index);
+	atomic_store(&ring->slots[index], slot);
+	atomic_store(&ring->n_slots, index + 1);
+}
+
+/* Tells wait_for_start(), which takes over the slot when there is an error. */
+static void note_started(struct ring_slot *slot, int error)
+{
+	struct ring *ring = slot->ring;
+
+	pthread_mutex_lock(&ring->lock);
+	if (error == 0)
+		enlist_locked(slot);
+	slot->started = true;
+	slot->start_error = error;
+	pthread_cond_broadcast(&ring->changed);
+	pthread_mutex_unlock(&ring->lock);
+}
+
+/* It gets its ring and its entry, and is known to others. The first one starts the queue's reserve. */
+static int begin(struct ring_slot *slot, bool *ret_fetched)
+{
+	struct ring *ring = slot->ring;
+	int r = make_uring(slot);
+	bool made = r == 0;
+
+	if (slot->first && !ring_wait_for_release(ring, r))
+		r = -ECANCELED;
+	if (r == 0) {
+		slot->fresh = !slot->first;
+		r = register_entry(slot, ret_fetched);
+		if (slot->first)
+			ring_note_registered(ring, slot->queue, r);
+	}
+	if (r == 0)
+		(void)ring_queue_become_idle(slot); /* it has no answer to hand over */
+	if (!slot->first)
+		note_started(slot, r);
+	for (unsigned i = 0; r == 0 && slot->first && i < ring->queue_reserve; i++)
+		ring_queue_grow(slot);
+	if (r < 0 && made)
+		io_uring_queue_exit(&slot->uring);
+	return r;
+}
+
+/* The slot stays for ring_free(): the kernel may still hold memory of its. */
 static void *run(void *data)
 {
 	struct ring_slot *slot = data;
@@ -314,25 +365,11 @@ static void *run(void *data)
 	pin(slot);
 	(void)pthread_setname_np(pthread_self(), "fuse_ring"); /* for ps(1) */
 	(void)pthread_setspecific(ring->own_slot, slot); /* without it answers only take a lock */
-	r = make_uring(slot);
-	if (slot->first && !ring_wait_for_release(ring, r)) {
-		if (r == 0)
-			io_uring_queue_exit(&slot->uring);
+	if (begin(slot, &fetched) < 0)
 		return NULL;
-	}
-	if (r < 0) {
-		atomic_fetch_sub(&slot->queue->n_slots, 1);
-		return NULL;
-	}
-	r = register_entry(slot, &fetched);
-	if (slot->first)
-		ring_note_registered(ring, slot->queue, r);
-	if (r == 0) {
-		r = serve(slot, fetched);
-		if (r != -ECANCELED && r != -ENOTCONN && r != -ECONNABORTED)
-			ring_note_broken(ring, slot->queue, r);
-	}
-	atomic_fetch_sub(&slot->queue->n_slots, 1);
+	r = serve(slot, fetched);
+	if (!ring_is_end(r))
+		ring_note_broken(ring, slot->queue, r);
 	io_uring_queue_exit(&slot->uring);
 	return NULL;
 }
@@ -390,34 +427,47 @@ void ring_slot_join(struct ring_slot *slot)
 		(void)pthread_join(slot->thread, NULL); /* ours, and joined once */
 }
 
+/* 0: it has its entry. -errno: its thread ends. */
+static int wait_for_start(struct ring_slot *slot)
+{
+	struct ring *ring = slot->ring;
+	int r;
+
+	pthread_mutex_lock(&ring->lock);
+	while (!slot->started)
+		pthread_cond_wait(&ring->changed, &ring->lock);
+	r = slot->start_error;
+	pthread_mutex_unlock(&ring->lock);
+	return r;
+}
+
 int ring_slot_start(struct ring *ring, struct ring_queue *queue, bool first)
 {
 	struct ring_slot *slot = NULL;
 	int r = -EBUSY;
 
-	/* Numbers are taken first and given back, so that neither bound is ever exceeded. */
+	/* Numbers are taken first and given back, so that the bound is never exceeded. */
 	if (atomic_fetch_add(&queue->n_slots, 1) >= ring->queue_slots_max)
 		goto fail;
-	r = allocate(ring, &slot);
+	r = atomic_load(&ring->stop) ? -ECANCELED : allocate(ring, &slot);
 	if (r < 0)
 		goto fail;
 	slot->queue = queue;
 	slot->first = first;
-	r = -EBUSY;
-	pthread_mutex_lock(&ring->lock);
-	slot->index = atomic_load(&ring->n_slots);
-	if (slot->index < RING_SLOTS_MAX && !atomic_load(&ring->stop)) {
-		atomic_store(&slot->id, RING_ID_MARK | slot->index);
-		atomic_store(&ring->slots[slot->index], slot); /* its answers look there */
-		r = make_thread(slot);
-		if (r == 0)
-			atomic_store(&ring->n_slots, slot->index + 1);
-		else
-			atomic_store(&ring->slots[slot->index], NULL);
+	r = make_thread(slot);
+	if (r < 0)
+		goto fail;
+	if (first) {
+		pthread_mutex_lock(&ring->lock);
+		enlist_locked(slot);
+		pthread_mutex_unlock(&ring->lock);
+		return 0;
 	}
-	pthread_mutex_unlock(&ring->lock);
+	r = wait_for_start(slot);
 	if (r == 0)
 		return 0;
+	/* Nobody else knows of it, and the kernel has nothing of it. */
+	ring_slot_join(slot);
 fail:
 	ring_slot_free(slot);
 	atomic_fetch_sub(&queue->n_slots, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ring_slot.h - private to ring.c and ring_slot.c: a thread, its ring and its entry.
+ * ring_slot.h - private to ring.c, ring_queue.c and ring_slot.c: a thread, its ring and its entry.
  */
 #ifndef ARSYNCFS_RING_SLOT_H
 #define ARSYNCFS_RING_SLOT_H
@@ -18,6 +18,9 @@
 #define RING_QUEUE_SLOTS_MAX 128 /* a queue's, where there are few processors */
 #define RING_QUEUE_SLOTS_MIN 4	 /* a queue's, where there are many */
 #define RING_QUEUES_MAX (RING_SLOTS_MAX / RING_QUEUE_SLOTS_MIN)
+#define RING_RESERVE 3	   /* idle threads of a queue, besides one that is busy */
+#define RING_RESERVE_MIN 1 /* where there are many processors */
+#define RING_FEW_QUEUES 16
 #define RING_EARLY_MAX 64
 
 /* Marks a request of ours for libfuse: the kernel's numbers, which count up, do not get there. */
@@ -62,16 +65,21 @@ struct ring_queue {
 	uint16_t number;
 	/* Atomic. */
 	atomic_uint n_slots;
-	atomic_uint n_idle;	/* waiting for a request */
-	atomic_uint n_handling; /* handlers that run */
-	atomic_bool registered; /* the kernel has an entry */
+	atomic_uint n_handling;	   /* handlers that run */
+	atomic_bool registered;	   /* the kernel has an entry */
+	_Atomic uint64_t retry_ms; /* no thread is started before; 0: the last one was */
+	/* Under the lock; a leaf. Threads that wait for a request, see ring_queue.c. */
+	pthread_mutex_t lock;
+	unsigned n_proven;
+	unsigned n_fresh;
+	unsigned n_begun;  /* how often one became fresh */
+	unsigned n_proofs; /* how often all fresh ones became proven */
 };
 
 struct ring_slot {
 	/* Set once. */
 	struct ring *ring;
 	struct ring_queue *queue;
-	size_t index;
 	bool first; /* waits until the kernel has the INIT reply */
 	pthread_t thread;
 	/* The slot's thread's. While a request is unanswered: whoever answers it may write. */
@@ -79,6 +87,13 @@ struct ring_slot {
 	char *memory; /* header page, page for what precedes the payload, payload */
 	struct ring_header *header;
 	char *payload;
+	/* The slot's thread's. See ring_queue.c. */
+	bool fresh;
+	unsigned n_proofs; /* of the queue, when it was fresh and became idle */
+	bool crowded;	   /* the request is to be answered early */
+	/* Under ring::lock. */
+	bool started; /* or it could not be */
+	int start_error;
 	/* Atomic. */
 	_Atomic uint64_t id;	 /* as libfuse knows the request that is being served */
 	_Atomic uint64_t unique; /* as the kernel knows it, while it waits for an answer; or 0 */
@@ -106,6 +121,7 @@ struct ring {
 	pthread_key_t own_slot;
 	size_t n_queues;
 	unsigned queue_slots_max;
+	unsigned queue_reserve;
 	struct ring_queue *queues;
 	/* Set once, before the first thread. */
 	size_t payload_size;
@@ -115,6 +131,7 @@ struct ring {
 	atomic_size_t n_slots;
 	atomic_bool closing; /* no handler is to be started */
 	atomic_bool stop;
+	_Atomic uint64_t next_warning_ms; /* that threads cannot be had */
 	/* Under the lock; a leaf. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -128,8 +145,9 @@ struct ring {
 };
 
 /**
- * Starts a thread for @queue. @first: it calls ring_wait_for_release() before it registers. -EBUSY:
- * there are enough. -errno.
+ * Starts a thread for @queue. @first: it calls ring_wait_for_release() before it registers. Others have
+ * an entry when this returns; or nothing is left of them. -EBUSY: there are enough. -ECANCELED: it is
+ * time to stop. -errno.
  */
 int ring_slot_start(struct ring *ring, struct ring_queue *queue, bool first);
 /** Accepts NULL. Waits for the thread's end. */
@@ -139,6 +157,27 @@ void ring_slot_free(struct ring_slot *slot);
 
 /** From any thread: the answer to the request of @slot. Returns the bytes that were sent. */
 ssize_t ring_slot_answer(struct ring_slot *slot, const struct iovec *iov, int count);
+
+/** Whether @error only says that there is nothing to serve any more. */
+static inline bool ring_is_end(int error)
+{
+	return error == -ECANCELED || error == -ENOTCONN || error == -ECONNABORTED;
+}
+
+/*
+ * Of ring_queue.c, for ring_slot.c.
+ */
+
+/** One more thread for the queue of @slot, if it can be had. Waits until it has its entry. */
+void ring_queue_grow(struct ring_slot *slot);
+/** @slot is about to wait for a request. Whether there are fresh ones beside it. */
+bool ring_queue_become_idle(struct ring_slot *slot);
+/** @slot has got a request: gets others if they are wanted, and notes whether it is to be answered early. */
+void ring_queue_become_busy(struct ring_slot *slot);
+/** How often an entry has become fresh, for ring_queue_prove(). */
+unsigned ring_queue_begun(struct ring_queue *queue);
+/** No request was queued at a time when @n_begun had: those entries that there were by then are proven. */
+void ring_queue_prove(struct ring_queue *queue, unsigned n_begun);
 
 /*
  * Of ring.c, for ring_slot.c.

@@ -20,41 +20,35 @@
 
 #include "arsync/base.h"
 #include "arsync/leftover.h"
+#include "arsync/mountinfo.h"
 #include "caller.h"
 #include "cpu_latency.h"
 #include "inode_table.h"
 #include "jobs.h"
-#include "mountinfo.h"
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
 #include "ring.h"
+#include "stop.h"
 #include "waiting.h"
 
-#define FUSE_THREADS_MAX 32
+/*
+ * Threads come when all others are busy, and they may be for long, by one file system of several that hangs
+ * or is frozen. What is above the second number ends when it is idle.
+ */
+#define FUSE_THREADS_MAX 512
+#define FUSE_THREADS_IDLE_MAX 32
 #define POOL_FDS_MAX 2048
 #define POOL_FDS_SHARE                                                                             \
 	4 /* of RLIMIT_NOFILE: one part for the pool, the rest for open files and copies */
 
-/*
- * The soft limit is for select(2), which is not used here. Returns descriptors that the pool may
- * keep.
- */
-static unsigned raise_fd_limit(const struct log *log)
+/* Descriptors that the pool may keep. */
+static unsigned pool_fds(void)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return POOL_FDS_MAX / 16; /* cannot fail on Linux; something small */
-	if (limit.rlim_cur < limit.rlim_max) {
-		struct rlimit raised = { .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
-
-		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-			limit = raised;
-		else
-			log_debug(log, "the limit of open files stays at %llu: %s",
-				  (unsigned long long)limit.rlim_cur, strerror(errno));
-	}
 	return (unsigned)MIN(limit.rlim_cur / POOL_FDS_SHARE, (rlim_t)POOL_FDS_MAX);
 }
 
@@ -105,6 +99,15 @@ static int open_backing(struct session *session)
 	return r;
 }
 
+static bool may_enter(const char *path, void *userdata)
+{
+	const struct session *session = userdata;
+	struct mountinfo info;
+
+	return mountinfo_find_path(session->backing.proc_fd, path, &info) == 0 &&
+	       mountinfo_is_local(&info);
+}
+
 /*
  * Where copies are noted, so that what a crash leaves is removed at the next mount. Before anything
  * is mounted: BACKING may be covered then, and the state directory, too.
@@ -114,6 +117,8 @@ static void open_leftovers(struct session *session)
 	struct leftovers_spec spec = {
 		.root_fd = session->backing.root_fd,
 		.root_path = session->backing_path,
+		.may_enter = may_enter,
+		.userdata = session,
 		.log = session->log,
 	};
 	int r = leftovers_open(&spec, &session->leftovers);
@@ -205,9 +210,9 @@ static int check_transport(struct session *session)
 
 static int open_all(struct session *session)
 {
-	unsigned fd_max = raise_fd_limit(session->log);
 	int r;
 
+	engine_raise_fd_limit(session->log);
 	r = check_transport(session);
 	if (r < 0)
 		return r;
@@ -221,7 +226,7 @@ static int open_all(struct session *session)
 			 "access times stay as the backing directory is mounted, no private mount "
 			 "of it can be made: %s",
 			 strerror(-r));
-	r = inode_table_new(&session->backing, fd_max, &session->inodes);
+	r = inode_table_new(&session->backing, pool_fds(), &session->inodes);
 	if (r < 0) {
 		log_error(session->log, "cannot identify files below %s: %s",
 			  session->options->backing, strerror(-r));
@@ -236,9 +241,6 @@ static int open_all(struct session *session)
 	if (r < 0)
 		return r;
 	open_leftovers(session);
-	r = jobs_new(jobs_max(), &session->jobs);
-	if (r < 0)
-		return r;
 	logsink_keep(session->sink, true);
 	r = open_fuse(session);
 	logsink_keep(session->sink, false);
@@ -301,8 +303,12 @@ static int prepare_threads(struct session *session)
 	r = notify_start(session);
 	if (r == 0)
 		r = waiting_new(&session->waiting);
+	if (r == 0)
+		r = jobs_new(jobs_max(), session->waiting, &session->jobs);
 	if (r == 0 && session->options->cpu_latency)
 		r = cpu_latency_new(session->log, &session->cpu_latency);
+	if (r == 0)
+		r = stop_start(session->stop);
 	if (r < 0)
 		log_error(session->log, "cannot start a thread: %s", strerror(-r));
 	return r;
@@ -340,6 +346,7 @@ static int loop(struct session *session)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_max_threads(config, FUSE_THREADS_MAX);
+	fuse_loop_cfg_set_idle_threads(config, FUSE_THREADS_IDLE_MAX);
 	fuse_loop_cfg_set_clone_fd(config, 0);
 	r = fuse_session_loop_mt(session->fuse, config);
 	fuse_loop_cfg_destroy(config);
@@ -369,6 +376,9 @@ static int serve(struct session *session)
 	r = enter_background(session);
 	if (r < 0)
 		return r;
+	r = stop_new(session, &session->stop);
+	if (r < 0)
+		return r;
 	r = prepare_threads(session);
 	if (r < 0)
 		return r;
@@ -378,6 +388,7 @@ static int serve(struct session *session)
 	r = open_transport(session);
 	if (r == 0)
 		r = loop(session);
+	stop_free(TAKE_PTR(session->stop));
 	/*
 	 * Before the unmount, so that those who wait get an answer; their answers need the
 	 * connection, and the threads of the ring. No handler may start a job any more.
@@ -398,7 +409,10 @@ static int mount_and_serve(struct session *session)
 {
 	int r;
 
-	/* Until the end of session_run(): a second SIGTERM must not leave a dead mount behind. */
+	/*
+	 * Until stop_new(); then signals are blocked until the end of session_run(): a second SIGTERM must not
+	 * leave a dead mount behind.
+	 */
 	if (fuse_set_signal_handlers(session->fuse) < 0)
 		return -EIO;
 	/* Who has a limit of file sizes gets EFBIG; the daemon's own limit is not to end it. */
@@ -437,6 +451,7 @@ int session_run(const struct options *options, struct logsink *sink)
 	if (r == 0)
 		r = mount_and_serve(session);
 
+	stop_free(session->stop); /* where serve() did not get to its loop */
 	engine_free(session->engine);
 	leftovers_free(session->leftovers); /* its jobs have ended */
 	ring_free(session->ring);	    /* the engine's threads have answered through it */

@@ -37,6 +37,7 @@ struct cpu_latency;
 struct jobs;
 struct notifier;
 struct ring;
+struct stop;
 struct waiting;
 
 struct session {
@@ -54,6 +55,7 @@ struct session {
 	struct jobs *jobs;
 	struct waiting *waiting;
 	struct notifier *notifier;
+	struct stop *stop;
 	struct fuse_session *fuse;
 	struct readahead_tree *readahead_tree; /* NULL: not wanted */
 	struct ring *ring;		       /* NULL: not to be tried */

@@ -75,6 +75,20 @@ static bool caller_in_group(fuse_req_t req, gid_t gid)
 	return found;
 }
 
+bool setid_keeps_setgid(fuse_req_t req, const struct statx *stx)
+{
+	return (stx->stx_mode & (S_ISGID | S_IXGRP)) == S_ISGID &&
+	       caller_in_group(req, stx->stx_gid);
+}
+
+bool setid_falls(fuse_req_t req, const struct statx *stx)
+{
+	if (S_ISDIR(stx->stx_mode))
+		return false;
+	return (stx->stx_mode & S_ISUID) ||
+	       ((stx->stx_mode & S_ISGID) && !setid_keeps_setgid(req, stx));
+}
+
 int setid_begin_member(struct session *session, fuse_req_t req, int fd, struct cred_thread **ret)
 {
 	struct statx stx;

@@ -6,10 +6,11 @@
  *	changed()	something has a new name: the kernel is to forget what it knew (changes.c)
  *	tree_done()	the copy is complete, or has failed
  *	announce()	waits until the kernel has heard of all changes
- *	finish()	the job is over for everybody; answers who still waits
+ *	finish()	the job is over for everybody
+ *	job_ended()	answers who still waits: then, or when a cancelled job takes long to end
  *
  * Who waits for an answer is on the list of waiting.c, and is answered by whoever takes it off
- * there: finish(), or answer_due() at the deadline. Before the answer the interrupt callback is
+ * there: job_ended(), or answer_due() at the deadline. Before the answer the interrupt callback is
  * taken off: that waits for one that is running (find_interrupted() in lib/fuse_lowlevel.c holds
  * the request's lock meanwhile), after which nobody but us knows the request.
  *
@@ -39,9 +40,6 @@
  */
 #define ANNOUNCE_WAIT_MS 100
 
-/* A cancelled copy is answered so soon, even if there is still much to be removed. */
-#define CANCEL_ANSWER_MS 150
-
 /* One order and its job. */
 struct trigger {
 	/* Set once. */
@@ -53,6 +51,7 @@ struct trigger {
 	struct inode *parent; /* of the copy, if the kernel knows it: a reference */
 	char *name;	      /* of the copy */
 	struct waiter answer;
+	struct jobs_watcher watcher; /* for the answer */
 	struct waiter announcement;
 	/* Set by tree_done(), before anybody else looks. */
 	struct job_result result; /* without what is valid during done() only */
@@ -107,8 +106,6 @@ static void answer_due(struct waiter *waiter)
 
 	if (atomic_load(&trigger->over)) {
 		answer(trigger, trigger->result.error);
-	} else if (atomic_load(&trigger->interrupted)) {
-		answer(trigger, -ECANCELED);
 	} else {
 		log_info(trigger->session->log, "job %llu to \"%s\" goes on in the background",
 			 (unsigned long long)jobs_id(trigger->entry), trigger->name);
@@ -122,7 +119,21 @@ static void cancel(struct trigger *trigger)
 	struct session *session = trigger->session;
 
 	jobs_cancel_entry(session->jobs, trigger->entry);
-	waiting_hasten(session->waiting, &trigger->answer, CANCEL_ANSWER_MS);
+	/* Behind job_ended(). So this is for a copy that has its name, but is not over. */
+	waiting_hasten(session->waiting, &trigger->answer, JOBS_CANCEL_MS);
+}
+
+/* jobs_watcher::ended */
+static void job_ended(struct jobs_watcher *watcher)
+{
+	struct trigger *trigger = CONTAINER_OF(watcher, struct trigger, watcher);
+	struct session *session = trigger->session;
+
+	if (waiting_claim(session->waiting, &trigger->answer)) {
+		answer(trigger, jobs_error(session->jobs, trigger->entry));
+		trigger_unref(trigger);
+	}
+	trigger_unref(trigger);
 }
 
 /* fuse_interrupt_func_t. The trigger lives: answer() waits for us. */
@@ -161,13 +172,7 @@ static void log_end(const struct trigger *trigger, const struct job_result *resu
 /* With the job's reference. */
 static void finish(struct trigger *trigger, const struct job_result *result)
 {
-	struct session *session = trigger->session;
-
-	jobs_end(session->jobs, trigger->entry, result);
-	if (waiting_claim(session->waiting, &trigger->answer)) {
-		answer(trigger, result->error);
-		trigger_unref(trigger);
-	}
+	jobs_end(trigger->session->jobs, trigger->entry, result);
 	trigger_unref(trigger);
 }
 
@@ -436,7 +441,7 @@ static uint64_t answer_within_ms(const struct session *session)
 	return wait > 0 ? (uint64_t)wait * 1000 : WAITING_FOREVER;
 }
 
-/* From here on the answer comes from finish() or answer_due(), or is given here. */
+/* From here on the answer comes from job_ended() or answer_due(), or is given here. */
 static void start(struct session *session, fuse_req_t req, struct trigger *trigger)
 {
 	trigger_ref(trigger); /* ours: the job may end at once */
@@ -451,6 +456,10 @@ static void start(struct session *session, fuse_req_t req, struct trigger *trigg
 	notify_hold(trigger->held);
 	trigger_ref(trigger); /* the list's */
 	waiting_add(session->waiting, &trigger->answer, answer_within_ms(session));
+	trigger_ref(trigger); /* the watcher's */
+	trigger->watcher.ended = job_ended;
+	if (!jobs_watch(session->jobs, trigger->entry, &trigger->watcher))
+		job_ended(&trigger->watcher); /* cancelled by its number, before it began */
 	jobs_start(session->jobs, trigger->entry);
 	/* Not before: the callback, which holds the request's lock, must start nothing. */
 	atomic_store(&trigger->armed, true);

@@ -53,6 +53,18 @@ for command in copy jobs wait cancel stats; do
 	done <"$root/options"
 done
 
+daemon_fish=$(installed fish/vendor_completions.d/arsyncfs.fish)
+manual=$(sed 's/\\-/-/g; s/\\f[BIR]//g' "$(installed man8/arsyncfs.8)")
+"$(installed bin/arsyncfs)" --help | grep -o -- '--[a-z_]\{2,\}' | sort -u >"$root/options"
+while read -r option; do
+	case $option in --name | --help | --version) continue ;; esac
+	grep -q -- "$option" "$bash" || fail "bash does not complete arsyncfs $option"
+	grep -q -- "${option#--}" "$zsh" || fail "zsh does not complete arsyncfs $option"
+	grep -q -- "-l ${option#--} " "$daemon_fish" || fail "fish does not complete arsyncfs $option"
+	[[ $manual == *"${option#--}"* ]] || fail "arsyncfs(8) does not have $option"
+done <"$root/options"
+[[ -s $root/options ]] || fail "arsyncfs --help lists no options"
+
 # complete WORD...: what bash proposes for the last one
 complete_words() {
 	# shellcheck disable=SC2016 # expanded by that shell
@@ -71,7 +83,9 @@ complete_words() {
 [[ $(cd "$root" && : >operand && complete_words arsync copy oper) == "operand " ]] || fail "bash: a file"
 [[ $(complete_words arsyncfs --cache = n) == "never " ]] || fail "bash: arsyncfs"
 ! command -v zsh >/dev/null || zsh -n "$zsh" || fail "zsh: syntax"
-! command -v fish >/dev/null || fish --no-execute "$fish" || fail "fish: syntax"
+for script in "$fish" "$daemon_fish"; do
+	! command -v fish >/dev/null || fish --no-execute "$script" || fail "fish: syntax of $script"
+done
 
 unit=$(installed 'examples/arsyncfs@.service')
 grep -q '^ExecStart=.* arsyncfs -f ' "$unit" || fail "the unit starts no arsyncfs"

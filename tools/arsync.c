@@ -13,6 +13,8 @@
 #include <sys/signalfd.h>
 
 #include "arsync/base.h"
+#include "arsync/standard_fds.h"
+#include "progress.h"
 
 static const struct {
 	const char *name;
@@ -37,23 +39,29 @@ static const char doc[] =
 
 void complain(const char *format, ...)
 {
+	_cleanup_free_ char *text = NULL, *shown = NULL;
 	va_list arguments;
 
-	(void)fputs("arsync: ", stderr); /* nowhere else to complain */
 	va_start(arguments, format);
-	(void)vfprintf(stderr, format, arguments);
+	if (vasprintf(&text, format, arguments) < 0)
+		text = NULL;
 	va_end(arguments);
-	(void)fputc('\n', stderr);
+	shown = text ? progress_printable_all(text) : NULL;
+	/* nowhere else to complain */
+	(void)fprintf(stderr, "arsync: %s\n", shown ? shown : "out of memory");
 }
 
 int signals_open(bool resize)
 {
+	struct sigaction hangup;
 	sigset_t set;
 	int fd;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
 	if (resize)
 		sigaddset(&set, SIGWINCH);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
@@ -69,11 +77,27 @@ int signals_next(int fd)
 	return RETRY_EINTR(read(fd, &info, sizeof(info))) == sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
+bool signals_is_end(int signal)
+{
+	return signal == SIGINT || signal == SIGTERM || signal == SIGHUP;
+}
+
+/* What a command has printed may not have got where it should. */
+static int check_output(int code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	complain("cannot write to standard output: %s", strerror(errno));
+	return code == EXIT_GOOD ? EXIT_FAILED : code;
+}
+
 int main(int argc, char **argv)
 {
 	const struct argp argp = { .args_doc = "COMMAND [OPTION...] ...", .doc = doc };
 	static char title[32]; /* argp keeps a pointer to it */
 
+	if (standard_fds_occupy() < 0)
+		return EXIT_FAILED;    /* nowhere to complain */
 	(void)setlocale(LC_CTYPE, ""); /* names are shown as they are then, else as ASCII */
 	argp_program_version = "arsync " ARSYNCFS_VERSION;
 	argp_err_exit_status = EXIT_USAGE;
@@ -82,7 +106,7 @@ int main(int argc, char **argv)
 			continue;
 		(void)snprintf(title, sizeof(title), "%s", commands[i].title); /* fits */
 		argv[1] = title;
-		return commands[i].run(argc - 1, argv + 1);
+		return check_output(commands[i].run(argc - 1, argv + 1));
 	}
 	if (argc > 1 && argv[1][0] == '-')
 		(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL,

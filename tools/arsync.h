@@ -24,15 +24,20 @@ int command_wait(int argc, char **argv);
 int command_cancel(int argc, char **argv);
 int command_stats(int argc, char **argv);
 
-/** "arsync: ..." on standard error, on a line of its own. */
+/**
+ * "arsync: ..." on standard error, on a line of its own. Names may be in it as they are: what cannot
+ * be printed becomes "?".
+ */
 __attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
 
 /**
- * SIGINT, SIGTERM and, if @resize, SIGWINCH come through the returned descriptor from now on.
- * -errno.
+ * SIGINT, SIGTERM, SIGHUP (unless nohup(1) or the like ignores it) and, if @resize, SIGWINCH come through
+ * the returned descriptor from now on. -errno.
  */
 int signals_open(bool resize);
 /** The number of the next signal that has come, 0: none. */
 int signals_next(int fd);
+/** Whether @signal asks the program to end. */
+bool signals_is_end(int signal);
 
 #endif /* TOOLS_ARSYNC_H */

@@ -14,11 +14,13 @@
 
 #include "arsync.h"
 #include "arsync/base.h"
+#include "attribute.h"
 #include "copy_report.h"
 #include "destination.h"
+#include "made.h"
 
-#define LOOK_MS 150	  /* between two looks at the progress */
-#define FIRST_LOOK_MS 500 /* shorter copies show none */
+#define LOOK_MS 150   /* between two looks at the progress */
+#define CANCEL_MS 200 /* a cancelled copy that is not gone by then is spoken of */
 
 /* Options without a letter */
 enum {
@@ -99,7 +101,7 @@ static const char doc[] =
 	"there. Inside one arsyncfs mount the mount copies, elsewhere this process does."
 	"\vWhere DEST is a directory, copies go into it under their own names. Ctrl-C cancels.\n\n"
 	"Exit status: 0 all was copied; 1 something was not; 2 wrong usage; 3 somebody else cancelled a copy; "
-	"130 or 143 cancelled by SIGINT or SIGTERM.";
+	"129, 130 or 143 cancelled by SIGHUP, SIGINT or SIGTERM.";
 
 struct settings {
 	struct engine_options engine;
@@ -229,6 +231,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 struct copying {
 	const struct settings *settings;
 	struct engine *engine; /* NULL: not needed yet */
+	struct made made;
 	int signal_fd;
 	int signal; /* that has come; 0: none */
 };
@@ -239,6 +242,7 @@ static int start_local(struct copying *copying, const struct copy_task *task,
 	int r;
 
 	if (!copying->engine) {
+		engine_raise_fd_limit(copying->settings->engine.log);
 		r = engine_new(&copying->settings->engine, &copying->engine);
 		if (r < 0) {
 			complain("the copy engine cannot start: %s", strerror(-r));
@@ -260,16 +264,19 @@ static int start(struct copying *copying, const struct copy_task *task, struct c
 	return r;
 }
 
-/* Waits for the end and shows how far it is. A signal cancels; a second one gives up waiting. */
-static bool wait_for_end(struct copying *copying, struct copy_running *running,
-			 struct progress *progress)
+/*
+ * Waits for the end and shows how far it is. A signal cancels, and who has given it hears of it soon; a
+ * second one gives up waiting.
+ */
+static bool wait_for_end(struct copying *copying, const struct copy_task *task,
+			 struct copy_running *running, struct progress *progress)
 {
 	struct pollfd pollers[2] = {
 		{ .fd = running->event_fd, .events = POLLIN },
 		{ .fd = copying->signal_fd, .events = POLLIN },
 	};
 	struct progress_state state = { 0 };
-	int timeout = progress->kind == PROGRESS_NONE ? -1 : FIRST_LOOK_MS;
+	int timeout = progress->kind == PROGRESS_NONE ? -1 : progress_first_ms(progress);
 	int signal;
 
 	for (;;) {
@@ -278,13 +285,19 @@ static bool wait_for_end(struct copying *copying, struct copy_running *running,
 		if (n > 0 && (pollers[0].revents & POLLIN))
 			return true;
 		signal = n > 0 ? signals_next(copying->signal_fd) : 0;
-		if (signal == SIGINT || signal == SIGTERM) {
+		if (signals_is_end(signal)) {
 			if (copying->signal)
 				return false;
 			copying->signal = signal;
 			running->method->cancel(running);
-		}
-		if (progress->kind != PROGRESS_NONE && (n == 0 || signal == SIGWINCH)) {
+			timeout = CANCEL_MS;
+		} else if (copying->signal && n == 0) {
+			progress_clear(progress);
+			complain("cancelled; what is unfinished of %s is being removed",
+				 task->shown);
+			timeout = -1;
+		} else if (progress->kind != PROGRESS_NONE && !copying->signal &&
+			   (n == 0 || signal == SIGWINCH)) {
 			running->method->look(running, &state);
 			progress_show(progress, &state);
 			timeout = LOOK_MS;
@@ -294,17 +307,33 @@ static bool wait_for_end(struct copying *copying, struct copy_running *running,
 
 static enum exit_code refused(const struct copying *copying, const struct copy_task *task, int r)
 {
+	const char *note = "";
+
 	if (r == -EOPNOTSUPP && copying->settings->background)
-		complain(
-			"cannot copy %s in the background: it and %s are not in one arsyncfs mount "
-			"where you may order copies",
-			task->source, task->shown);
+		note = " (in the background: they are not in one arsyncfs mount where you may order copies, or "
+		       "something else is mounted in there)";
 	else if (r == -EBUSY)
-		complain("cannot copy %s: too many jobs are waiting in this mount; try again later",
-			 task->source);
-	else
-		complain("cannot copy %s to %s: %s", task->source, task->shown, strerror(-r));
-	return EXIT_FAILED;
+		note = " (too many jobs are waiting in this mount; try again later)";
+	return copy_report_refused(copying->settings->json, task->source, task->shown, r, note);
+}
+
+/* Whether a copy that has ended is there, or a part of it. */
+static bool has_left(const struct copy_task *task, json_object *job)
+{
+	if (!job || attribute_flag(job, "published"))
+		return true; /* without a job that is not known */
+	switch (task->options->existing) {
+	case TREE_EXISTING_FAIL:
+	case TREE_EXISTING_REPLACE:
+		return false;
+	case TREE_EXISTING_MERGE:
+	case TREE_EXISTING_SKIP:
+	case TREE_EXISTING_UPDATE:
+		break;
+	}
+	return attribute_number(job, "files") + attribute_number(job, "directories") +
+		       attribute_number(job, "others") >
+	       0;
 }
 
 static enum exit_code copy_one(struct copying *copying, const struct copy_task *task)
@@ -318,8 +347,10 @@ static enum exit_code copy_one(struct copying *copying, const struct copy_task *
 	int r;
 
 	r = start(copying, task, &running);
-	if (r < 0)
+	if (r < 0) {
+		made_forget_last(&copying->made);
 		return refused(copying, task, r);
+	}
 	if (copying->settings->background) {
 		running->method->leave(running, &id);
 		(void)printf(copying->settings->json ? "{\"id\":%" PRIu64 "}\n" : "%" PRIu64 "\n",
@@ -328,14 +359,16 @@ static enum exit_code copy_one(struct copying *copying, const struct copy_task *
 	}
 	progress_begin(&progress, copying->settings->progress, stderr,
 		       slash && slash[1] ? slash + 1 : task->source);
-	if (!wait_for_end(copying, running, &progress)) {
+	if (!wait_for_end(copying, task, running, &progress)) {
 		progress_clear(&progress);
-		complain("not waiting any longer: what was copied of %s is being removed",
+		complain("not waiting any longer: what is unfinished of %s is being removed",
 			 task->shown);
 		_exit(EXIT_SIGNAL + copying->signal);
 	}
 	progress_clear(&progress);
 	running->method->end(running, &outcome);
+	if (outcome.error < 0 && !has_left(task, outcome.job))
+		made_forget_last(&copying->made);
 	code = copy_report(
 		&(struct copy_report){
 			.json = copying->settings->json,
@@ -348,10 +381,11 @@ static enum exit_code copy_one(struct copying *copying, const struct copy_task *
 }
 
 /* What can be known without copying. */
-static enum exit_code pretend(const struct settings *settings, const struct copy_task *task)
+static enum exit_code pretend(struct copying *copying, const struct copy_task *task)
 {
+	const struct settings *settings = copying->settings;
 	bool exists = false;
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = NULL, *from = NULL, *to = NULL;
 	struct stat source, st;
 	int r = 0;
 
@@ -369,11 +403,15 @@ static enum exit_code pretend(const struct settings *settings, const struct copy
 		r = destination_check(&source, &st, settings->tree.existing);
 	}
 	if (r < 0) {
+		made_forget_last(&copying->made);
 		complain("cannot copy %s to %s: %s", task->source, task->shown, strerror(-r));
 		return EXIT_FAILED;
 	}
-	(void)printf("%s -> %s%s%s%s\n", task->source, task->shown, exists ? " (exists: " : "",
-		     exists ? settings->existing : "", exists ? ")" : "");
+	from = progress_printable_all(task->source);
+	to = progress_printable_all(task->shown);
+	(void)printf("%s -> %s%s%s%s\n", from ? from : "?", to ? to : "?",
+		     exists ? " (exists: " : "", exists ? settings->existing : "",
+		     exists ? ")" : "");
 	return EXIT_GOOD;
 }
 
@@ -384,15 +422,21 @@ static enum exit_code copy_source(struct copying *copying, const char *source, c
 	enum exit_code code;
 	int r = destination_find(source, dest, into, &task);
 
-	if (r < 0) {
-		complain("cannot copy %s to %s: %s%s", source, dest, strerror(-r),
-			 r == -EINVAL ? " (the copy needs a name: say DEST/NAME)" : "");
-		return EXIT_FAILED;
-	}
+	if (r < 0)
+		return copy_report_refused(
+			copying->settings->json, source, dest, r,
+			r == -EINVAL ? " (the copy needs a name: say DEST/NAME)" : "");
 	task.options = &copying->settings->tree;
 	task.lines = copying->settings->lines;
-	code = copying->settings->dry_run ? pretend(copying->settings, &task) :
-					    copy_one(copying, &task);
+	if (task.options->existing != TREE_EXISTING_SKIP)
+		r = made_add(&copying->made, task.directory, task.name);
+	if (r < 0)
+		code = copy_report_refused(
+			copying->settings->json, source, task.shown, r,
+			r == -EEXIST ? " (will not overwrite the just-created copy)" : "");
+	else
+		code = copying->settings->dry_run ? pretend(copying, &task) :
+						    copy_one(copying, &task);
 	destination_destroy(&task);
 	return code;
 }
@@ -467,6 +511,7 @@ int command_copy(int argc, char **argv)
 	}
 	code = copy_all(&copying, settings.operands, n, dest, into);
 	engine_free(copying.engine);
+	made_destroy(&copying.made);
 	close_keep_errno(copying.signal_fd);
 	return code;
 }

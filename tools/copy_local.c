@@ -109,6 +109,8 @@ static void look(struct copy_running *running, struct progress_state *ret)
 	*ret = (struct progress_state){
 		.bytes = progress.bytes,
 		.bytes_total = progress.bytes_total - progress.bytes_skipped,
+		.bytes_verified = progress.bytes_verified,
+		.verifies = progress.verifies,
 		.files = progress.files,
 		.files_total = progress.files_total - progress.files_skipped,
 		.totals_known = progress.totals_known,
@@ -138,19 +140,6 @@ static json_object *ways_to_json(const struct job_result *result)
 	return object;
 }
 
-static json_object *error_to_json(const struct job_failure *failure)
-{
-	json_object *object = json_object_new_object();
-	const char *name = strerrorname_np(-failure->error);
-
-	text_add_path(object, "path", failure->path);
-	json_object_object_add(object, "operation", json_object_new_string(failure->call));
-	json_object_object_add(object, "errno", json_object_new_string(name ? name : "unknown"));
-	json_object_object_add(object, "message",
-			       json_object_new_string(strerror(-failure->error)));
-	return object;
-}
-
 static json_object *errors_to_json(const struct local *local)
 {
 	json_object *errors = json_object_new_array();
@@ -158,7 +147,8 @@ static json_object *errors_to_json(const struct local *local)
 	size_t n = job_get_failures(local->job, failures, ARRAY_SIZE(failures));
 
 	for (size_t i = 0; i < n; i++)
-		json_object_array_add(errors, error_to_json(&failures[i]));
+		json_object_array_add(errors, text_error(failures[i].path, failures[i].call,
+							 failures[i].error));
 	return errors;
 }
 
@@ -177,15 +167,23 @@ static json_object *to_json(const struct local *local)
 	const struct job_result *result = &local->result;
 	uint64_t ms = MAX(progress_now_ms() - local->started_ms, UINT64_C(1));
 	json_object *object = json_object_new_object();
+	struct job_progress progress;
 
+	job_get_progress(local->job, &progress);
 	json_object_object_add(object, "state", json_object_new_string(state_name(result->error)));
 	text_add_path(object, "source", local->task->source);
 	text_add_path(object, "destination", local->task->shown);
 	json_object_object_add(object, "files", json_object_new_uint64(result->files));
+	json_object_object_add(object, "files_total", json_object_new_uint64(progress.files_total));
 	json_object_object_add(object, "directories", json_object_new_uint64(result->directories));
 	json_object_object_add(object, "others", json_object_new_uint64(result->others));
 	json_object_object_add(object, "bytes", json_object_new_uint64(result->bytes));
+	json_object_object_add(object, "bytes_total", json_object_new_uint64(progress.bytes_total));
 	json_object_object_add(object, "skipped", json_object_new_uint64(result->skipped));
+	json_object_object_add(object, "files_skipped",
+			       json_object_new_uint64(progress.files_skipped));
+	json_object_object_add(object, "bytes_skipped",
+			       json_object_new_uint64(progress.bytes_skipped));
 	json_object_object_add(object, "published", json_object_new_boolean(result->published));
 	json_object_object_add(object, "ways", ways_to_json(result));
 	json_object_object_add(object, "rate", json_object_new_uint64(result->bytes * 1000 / ms));

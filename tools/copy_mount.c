@@ -13,8 +13,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "arsync/base.h"
+#include "arsync/mountinfo.h"
 #include "attribute.h"
 #include "copy.h"
 
@@ -54,6 +56,44 @@ static void places_destroy(struct places *places)
 	free(places->dir_real);
 }
 
+/* The mount that the root of the arsyncfs mount is on, as /proc/self/mountinfo numbers it. */
+static int find_mount(const char *root, int *ret_id)
+{
+	struct statx stx;
+
+	if (statx(AT_FDCWD, root, AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
+		return negative_errno();
+	if (!(stx.stx_mask & STATX_MNT_ID)) /* since Linux 5.8 */
+		return -EOPNOTSUPP;
+	*ret_id = (int)stx.stx_mnt_id;
+	return 0;
+}
+
+/*
+ * The daemon looks below the backing directory, where it sees nothing of what users have mounted
+ * inside the mount. 1: something is mounted over or in one of the two, or above it; 0; -errno.
+ */
+static int is_covered(const struct places *places, const char *name)
+{
+	_cleanup_close_ int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *copy = NULL;
+	int id;
+	int r;
+
+	if (proc_fd < 0)
+		return negative_errno();
+	if (asprintf(&copy, "%s/%s", places->dir_real[1] ? places->dir_real : "", name) < 0) {
+		copy = NULL;
+		return -ENOMEM;
+	}
+	r = find_mount(places->root, &id);
+	if (r == 0)
+		r = mountinfo_has_upon(proc_fd, id, places->src_real);
+	if (r == 0)
+		r = mountinfo_has_upon(proc_fd, id, copy);
+	return r;
+}
+
 static int find_places(const struct copy_task *task, struct places *places)
 {
 	int r;
@@ -63,15 +103,18 @@ static int find_places(const struct copy_task *task, struct places *places)
 	if (r == 0)
 		r = attribute_find_root(task->directory, &places->root, &places->dir_real,
 					&places->dir_below);
+	/* What has no path that a system call would take can only be copied by who is there. */
 	if (r < 0)
-		return r == -ENOTTY ? -EOPNOTSUPP : r;
+		return r == -ENOTTY || r == -ENAMETOOLONG ? -EOPNOTSUPP : r;
 	if (strcmp(places->root, places->src_root) != 0)
 		return -EOPNOTSUPP;
 	/* The mount's root has no path of its own, and a value is made of lines. */
 	if (!*places->src_below || strchr(places->src_below, '\n') ||
 	    strchr(places->dir_below, '\n') || strchr(task->name, '\n'))
 		return -EOPNOTSUPP;
-	return 0;
+	/* Without /proc that is not known. */
+	r = is_covered(places, task->name);
+	return r == 0 || r == -ENOMEM ? r : -EOPNOTSUPP;
 }
 
 /* Who may not set attributes there is refused like that by the kernel. */
@@ -216,6 +259,8 @@ static void look(struct copy_running *running, struct progress_state *ret)
 		.bytes = attribute_number(job, "bytes"),
 		.bytes_total = attribute_number(job, "bytes_total") -
 			       attribute_number(job, "bytes_skipped"),
+		.bytes_verified = attribute_number(job, "bytes_verified"),
+		.verifies = json_object_object_get_ex(job, "bytes_verified", NULL),
 		.files = attribute_number(job, "files"),
 		.files_total = attribute_number(job, "files_total") -
 			       attribute_number(job, "files_skipped"),

@@ -18,11 +18,15 @@ static void print_summary(const struct copy_task *task, json_object *job)
 {
 	double seconds = json_object_get_double(json_object_object_get(job, "elapsed"));
 	json_object *ways = json_object_object_get(job, "ways");
+	_cleanup_free_ char *source = progress_printable_all(task->source);
+	_cleanup_free_ char *destination = progress_printable_all(task->shown);
 
+	if (!source || !destination)
+		return; /* everything was copied all the same */
 	(void)fprintf(stderr,
 		      "%s -> %s: %" PRIu64 " bytes, %" PRIu64 " files, %" PRIu64
 		      " directories in %.3f s (%.1f MB/s)",
-		      task->source, task->shown, attribute_number(job, "bytes"),
+		      source, destination, attribute_number(job, "bytes"),
 		      attribute_number(job, "files"), attribute_number(job, "directories"), seconds,
 		      (double)attribute_number(job, "bytes") / 1e6 / MAX(seconds, 1e-3));
 	if (attribute_number(job, "skipped") > 0)
@@ -39,7 +43,7 @@ static void print_summary(const struct copy_task *task, json_object *job)
 	(void)fputc('\n', stderr);
 }
 
-/* One a line, as far as they are known. Names may hold what a terminal would obey. */
+/* One a line, as far as they are known. */
 static void print_failures(const struct copy_task *task, json_object *job)
 {
 	json_object *errors = json_object_object_get(job, "errors");
@@ -49,10 +53,8 @@ static void print_failures(const struct copy_task *task, json_object *job)
 	for (size_t i = 0; i < n; i++) {
 		json_object *error = json_object_array_get_idx(errors, i);
 		const char *path = attribute_text(error, "path");
-		char shown[JOB_FAILURE_PATH_MAX * 4 + 1];
 
-		(void)progress_printable(path, JOB_FAILURE_PATH_MAX, shown, sizeof(shown));
-		complain("%s%s%s: %s%s%s%s", task->source, *shown ? "/" : "", shown,
+		complain("%s%s%s: %s%s%s%s", task->source, *path ? "/" : "", path,
 			 attribute_text(error, "message"),
 			 *attribute_text(error, "operation") ? " (" : "",
 			 attribute_text(error, "operation"),
@@ -90,18 +92,16 @@ static void report_failure(const struct copy_task *task, const struct copy_outco
 	const char *path = first ? attribute_text(first, "path") : "";
 	bool published = attribute_flag(outcome->job, "published");
 	uint64_t failures = attribute_number(outcome->job, "failures");
-	char shown[JOB_FAILURE_PATH_MAX * 4 + 1];
 
 	if (failures > 1 || (published && failures > 0))
 		print_failures(task, outcome->job);
-	(void)progress_printable(path, JOB_FAILURE_PATH_MAX, shown, sizeof(shown));
 	if (published)
 		complain("%s was copied to %s, but for %" PRIu64 " of the things in it",
 			 task->source, task->shown, failures);
 	else
 		complain("cannot copy %s to %s: %s%s%s%s%s%s", task->source, task->shown,
 			 strerror(-outcome->error), *operation ? " (" : "", operation,
-			 *operation && *shown ? " " : "", *operation ? shown : "",
+			 *operation && *path ? " " : "", *operation ? path : "",
 			 *operation ? ")" : "");
 }
 
@@ -127,5 +127,27 @@ enum exit_code copy_report(const struct copy_report *report, const struct copy_t
 	else
 		complain("cannot copy %s to %s: %s", task->source, task->shown,
 			 strerror(-outcome->error));
+	return EXIT_FAILED;
+}
+
+enum exit_code copy_report_refused(bool json, const char *source, const char *destination,
+				   int error, const char *note)
+{
+	_cleanup_json_ json_object *object = NULL;
+	json_object *errors;
+
+	complain("cannot copy %s to %s: %s%s", source, destination, strerror(-error), note);
+	if (!json)
+		return EXIT_FAILED;
+	object = json_object_new_object();
+	errors = json_object_new_array();
+	json_object_object_add(object, "state", json_object_new_string("failed"));
+	text_add_path(object, "source", source);
+	text_add_path(object, "destination", destination);
+	json_object_object_add(object, "published", json_object_new_boolean(false));
+	json_object_object_add(object, "failures", json_object_new_int(1));
+	json_object_array_add(errors, text_error("", "", error));
+	json_object_object_add(object, "errors", errors);
+	text_print_json(object);
 	return EXIT_FAILED;
 }

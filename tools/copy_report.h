@@ -18,4 +18,8 @@ struct copy_report {
 enum exit_code copy_report(const struct copy_report *report, const struct copy_task *task,
 			   const struct copy_outcome *outcome);
 
+/** The same of one that could not be started: -errno. @note: what is said behind the error. */
+enum exit_code copy_report_refused(bool json, const char *source, const char *destination,
+				   int error, const char *note);
+
 #endif /* TOOLS_COPY_REPORT_H */

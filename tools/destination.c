@@ -50,11 +50,22 @@ static bool is_name(const char *name)
 	return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-/* Takes @path apart. */
-static int split(const char *path, char **ret_directory, char **ret_name)
+/* What "." and ".." at the end of @path are called; NULL: they are not, or nothing is there. */
+static char *real_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
+	return is_name(slash ? slash + 1 : path) ? NULL : realpath(path, NULL);
+}
+
+/* Takes @path apart. */
+static int split(const char *path, char **ret_directory, char **ret_name)
+{
+	_cleanup_free_ char *real = real_name(path);
+	const char *slash;
+
+	path = real ? real : path;
+	slash = strrchr(path, '/');
 	if (!slash)
 		*ret_directory = strdup(".");
 	else

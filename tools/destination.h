@@ -25,7 +25,7 @@ int destination_is_directory(const char *dest, enum destination_kind kind, bool 
 
 /**
  * Finds directory and name of the copy of @source. -ENOENT and others of stat(2): the source;
- * -EINVAL: it has no name of its own (".", "/"); -ENAMETOOLONG; -ENOTDIR: a file to "new/".
+ * -EINVAL: the copy has no name ("/", or @source is "." and goes into @dest); -ENAMETOOLONG; -ENOTDIR: a file to "new/".
  */
 int destination_find(const char *source, const char *dest, bool into, struct copy_task *ret);
 /**

@@ -111,6 +111,11 @@ static void how_far(json_object *job, char text[PROGRESS_TEXT_MAX])
 	uint64_t total =
 		attribute_number(job, "bytes_total") - attribute_number(job, "bytes_skipped");
 
+	if (json_object_object_get_ex(job, "bytes_verified", NULL)) { /* each is handled twice */
+		bytes += attribute_number(job, "bytes_verified");
+		total *= 2;
+	}
+
 	if (strcmp(attribute_text(job, "state"), "done") == 0)
 		(void)strcpy(text, "100%");
 	else if (attribute_flag(job, "totals_estimated") || total == 0)
@@ -211,7 +216,7 @@ static int watch(const struct settings *settings, const char *root)
 		complain("cannot wait for signals: %s", strerror(-poller.fd));
 		return EXIT_FAILED;
 	}
-	while (r == 0 && signal != SIGINT && signal != SIGTERM && !ferror(stdout)) {
+	while (r == 0 && !signals_is_end(signal) && !ferror(stdout)) {
 		r = show(settings, root);
 		if (r == 0)
 			signal = poll(&poller, 1, WATCH_MS) > 0 ? signals_next(poller.fd) : 0;

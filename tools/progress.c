@@ -26,6 +26,9 @@
 #define SAMPLE_MS 400
 #define WEIGHT_OF_LATE 0.3
 #define LINES_MS 5000
+#define FIRST_MS 500 /* shorter copies show no bar */
+#define COUNT_MS                                                                                   \
+	1000 /* before the first line: looking has the totals counted, which takes a walk */
 
 uint64_t progress_now_ms(void)
 {
@@ -94,6 +97,16 @@ unsigned progress_printable(const char *text, unsigned columns, char *out, size_
 	return used;
 }
 
+char *progress_printable_all(const char *text)
+{
+	size_t size = strlen(text) + 1; /* it never becomes longer */
+	char *out = malloc(size);
+
+	if (out)
+		(void)progress_printable(text, UINT32_MAX, out, size);
+	return out;
+}
+
 unsigned progress_width(const char *text)
 {
 	_cleanup_free_ char *out = malloc(strlen(text) + 1);
@@ -116,6 +129,24 @@ void progress_begin(struct progress *progress, enum progress_kind kind, FILE *ou
 	};
 }
 
+int progress_first_ms(const struct progress *progress)
+{
+	if (progress->kind == PROGRESS_LINES)
+		return (int)progress->lines_ms - COUNT_MS;
+	return FIRST_MS;
+}
+
+/* What was done to bytes, and what is to be. */
+static uint64_t work_done(const struct progress_state *state)
+{
+	return state->bytes + state->bytes_verified;
+}
+
+static uint64_t work_total(const struct progress_state *state)
+{
+	return state->verifies ? 2 * state->bytes_total : state->bytes_total;
+}
+
 static double smooth(double before, uint64_t done, uint64_t ms)
 {
 	double now = (double)done * 1000 / (double)ms;
@@ -130,7 +161,7 @@ static void sample(struct progress *progress, const struct progress_state *state
 	if (ms < SAMPLE_MS)
 		return;
 	progress->bytes_rate =
-		smooth(progress->bytes_rate, state->bytes - progress->sampled.bytes, ms);
+		smooth(progress->bytes_rate, work_done(state) - work_done(&progress->sampled), ms);
 	progress->files_rate =
 		smooth(progress->files_rate, state->files - progress->sampled.files, ms);
 	progress->sampled_ms = now;
@@ -145,7 +176,7 @@ static double seconds_left(const struct progress *progress, const struct progres
 	if (!state->totals_known)
 		return -1;
 	if (progress->bytes_rate > 0)
-		seconds = (double)(state->bytes_total - state->bytes) / progress->bytes_rate;
+		seconds = (double)(work_total(state) - work_done(state)) / progress->bytes_rate;
 	if (progress->files_rate > 0)
 		seconds = MAX(seconds,
 			      (double)(state->files_total - state->files) / progress->files_rate);
@@ -156,7 +187,7 @@ static double seconds_left(const struct progress *progress, const struct progres
 static unsigned percent(const struct progress_state *state)
 {
 	if (state->bytes_total > 0)
-		return (unsigned)((double)state->bytes / (double)state->bytes_total * 100);
+		return (unsigned)((double)work_done(state) / (double)work_total(state) * 100);
 	if (state->files_total > 0)
 		return (unsigned)((double)state->files / (double)state->files_total * 100);
 	return 0;

@@ -21,6 +21,8 @@ enum progress_kind {
 /* How far it is now. */
 struct progress_state {
 	uint64_t bytes, bytes_total;
+	uint64_t bytes_verified; /* with verifies */
+	bool verifies; /* what is copied is read again: each byte is to be handled twice */
 	uint64_t files, files_total;
 	bool totals_known;
 };
@@ -40,6 +42,9 @@ struct progress {
 
 void progress_begin(struct progress *progress, enum progress_kind kind, FILE *out,
 		    const char *name);
+
+/** In how many milliseconds something is to be shown first, and the progress to be looked at. */
+int progress_first_ms(const struct progress *progress);
 
 /** Shows @state, if it is time to. */
 void progress_show(struct progress *progress, const struct progress_state *state);
@@ -65,6 +70,8 @@ unsigned progress_width(const char *text);
  * becomes "?": names may hold anything, also what a terminal would obey. Returns the columns used.
  */
 unsigned progress_printable(const char *text, unsigned columns, char *out, size_t size);
+/** All of @text like that, to be freed. NULL: no memory is left. */
+char *progress_printable_all(const char *text);
 
 uint64_t progress_now_ms(void);
 

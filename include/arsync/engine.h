@@ -58,10 +58,11 @@ enum engine_direct {
 	ENGINE_DIRECT_NEVER,
 };
 
+/* What is on stable storage before a job ends. Of a tree copy it is before that appears, its name behind. */
 enum engine_fsync {
 	ENGINE_FSYNC_NEVER,
-	ENGINE_FSYNC_FILE, /* each file is on stable storage before its job ends */
-	ENGINE_FSYNC_TREE, /* and each directory of a tree copy, before and after it appears */
+	ENGINE_FSYNC_FILE, /* each file, and each directory of a tree copy, on its own */
+	ENGINE_FSYNC_TREE, /* a tree copy as a whole, before it appears; else as FILE */
 };
 
 /* Bounds that callers may show to users. */
@@ -98,6 +99,12 @@ void engine_options_init(struct engine_options *options);
  */
 int engine_options_set(struct engine_options *options, const char *name, const char *value,
 		       char *error, size_t error_size);
+
+/**
+ * Lets the process have as many descriptors as it may: the soft limit is for select(2), which is not used
+ * here. Before engine_new(), which divides them. Where that cannot be, the log says so (debug).
+ */
+void engine_raise_fd_limit(const struct log *log);
 
 /**
  * Makes an engine. Starts no thread: workers and their rings come when first needed. -EINVAL: an
@@ -302,15 +309,30 @@ void job_unref(struct job *job);
 void job_start(struct job *job);
 
 /**
- * Asks a job to stop: nothing new is submitted, what is in flight is waited for, then done() runs
- * with -ECANCELED (or, for a copy_spec, with the prefix). Returns at once. Harmless on a job that
- * has ended, and before job_start(), which then ends it without a byte copied.
+ * Asks a job to stop: nothing new is submitted, what is in flight is waited for, what was staged is
+ * removed, then done() runs with -ECANCELED (or, for a copy_spec, with the prefix). Returns at once.
+ * Harmless on a job that has ended, and before job_start(), which then ends it without a byte
+ * copied. A tree copy that is about to take its name ends as if it had not been cancelled.
  */
 void job_cancel(struct job *job);
+
+/**
+ * How a tree copy that cannot succeed any more will end: -ECANCELED or what it has failed with; 0: that is
+ * open, or it has succeeded. From then on nothing appears under DEST, although done() may be long in
+ * coming, because a disk is waited for or there is much to remove. (With existing=merge a file that
+ * was being given its name may still get it.) Any thread, at any time.
+ */
+int job_get_verdict(const struct job *job);
 
 struct job_progress {
 	uint64_t bytes;	      /* copied so far, in any order; never falls */
 	uint64_t bytes_total; /* as far as known: grows while a tree is walked; never falls */
+	/*
+	 * Of bytes, those that were read again and compared; never falls. What takes time is
+	 * bytes and these: at the end each is bytes_total - bytes_skipped.
+	 */
+	uint64_t bytes_verified;
+	bool verifies; /* verify=yes; else bytes_verified stays 0 */
 	uint64_t files;
 	uint64_t files_total;
 	uint64_t failures;	/* see job_get_failures() */
@@ -329,6 +351,12 @@ void job_get_progress(const struct job *job, struct job_progress *ret);
  * at once; further calls do nothing. The calling thread must act as the process itself.
  */
 void job_want_totals(struct job *job);
+
+/**
+ * Says that the caller is serving somebody's request. For 20 ms after it the workers of tree copies
+ * leave others more time on the processors. Cheap enough for every request.
+ */
+void engine_note_served(struct engine *engine);
 
 /* Counters since engine_new(). */
 struct engine_stats {

@@ -14,8 +14,8 @@
  * Removed is only what has the noted name in the noted directory and is the very inode that the copy
  * has made (file handle, time of birth, owner), and only when no living process has the note locked.
  * That is done with the rights of the copy's user, below the root, without following symbolic links
- * and without entering other mounts. What cannot be found now, because its file system is not
- * mounted, is looked for the next time.
+ * and without entering other mounts but those that the caller knows. What cannot be found now, because
+ * its file system is not mounted, is looked for the next time.
  *
  * Threads: any, but leftovers_free(). One thread of its own, started when needed.
  */
@@ -37,6 +37,12 @@ struct leftovers_spec {
 	const char *state_dir;
 	int root_fd; /* directory that everything lies below; O_PATH is enough; duplicated */
 	const char *root_path; /* absolute, for notes whose root is another directory; copied */
+	/*
+	 * Whether what is mounted at @path may be entered: it is there, and answers without anybody
+	 * else's help. On the thread of its own, which acts as the copy's user. NULL: nothing may.
+	 */
+	bool (*may_enter)(const char *path, void *userdata);
+	void *userdata;
 	const struct log *log; /* borrowed; may be NULL */
 };
 

@@ -19,7 +19,10 @@ enum log_level {
 
 struct log {
 	enum log_level level; /* messages above it are dropped */
-	/* @message has no trailing newline and is the callee's only during the call. */
+	/*
+	 * @message is one line without control characters, has no trailing newline and is the
+	 * callee's only during the call.
+	 */
 	void (*write)(void *userdata, enum log_level level, const char *message);
 	void *userdata;
 };

@@ -133,6 +133,73 @@ removed "the directory above is mounted"
 check "an unmount" mount_stop
 mount_start || exit
 
+# --- Below another mount --------------------------------------------------------------------------------
+
+mkdir "$BACKING/below"
+mount -t tmpfs -o size=1G tmpfs "$BACKING/below"
+at=$BACKING/below/dir
+mkdir "$at"
+crash copy_tree below/dir/copy
+mkdir "$at/.arsync-0123456789abcdef"
+mount -t ramfs ramfs "$BACKING/below" # of which nothing is known
+check "a new mount" mount_start
+sleep 0.5
+check "what is mounted there now is not entered: the note stays" test -n "$(notes)"
+check "an unmount" mount_stop
+umount "$BACKING/below"
+check "it is still there" test -e "$left"
+check "a new mount" mount_start
+removed "below another mount"
+check "names of the same kind stay" test -d "$at/.arsync-0123456789abcdef"
+check "an unmount" mount_stop
+umount "$BACKING/below"
+rmdir "$BACKING/below"
+mount_start || exit
+at=$BACKING/into
+
+# --- A merge, which has hidden names anywhere in its destination ------------------------------------------
+
+mkdir -p "$BACKING/into/merged/sub/deep" "$BACKING/into/outside"
+echo old >"$BACKING/into/merged/zz-big"
+setfattr -n user.arsync.copy -v $'into/merged\nexisting=merge' "$MNT/tree" 2>/dev/null &
+pid=$!
+noted() { ! no_notes; }
+check "a merge has begun" wait_until 10 noted
+sleep 0.2
+kill -KILL "$(daemon_pid)"
+wait "$pid"
+umount --lazy "$MNT"
+wait_until 5 daemon_ended
+rm -f "$MNT.pid"
+# It is killed between two names hardly ever: what it would leave then.
+part=$(grep --text --only-matching '\.arsync-[0-9a-f]\{16\}' "$(notes)")
+check "a merge: it is noted" test -n "$part"
+(
+	cd "$BACKING/into" || exit
+	for at in merged merged/sub merged/sub/deep; do echo new >"$at/$part-00000000000000a1"; done
+	ln -s "$SCRATCH/precious/file" "merged/$part-00000000000000a2"
+	# And what it would not
+	mkdir "merged/$part-00000000000000a3"
+	for at in "outside/$part-00000000000000a1" "merged/$part" "merged/$part-00000000000000a1.txt" \
+		"merged/.arsync-0123456789abcdef-00000000000000a1" "merged/$part-00000000000000a3/file"; do
+		echo precious >"$at"
+	done
+	ln -s ../outside merged/link-outside
+)
+parts_gone() {
+	[[ -z $(find "$BACKING/into/merged" -name "$part-*" ! -name '*.txt' ! -path '*a3*') ]]
+}
+before=$(cd "$BACKING/into" && find . ! -name "$part-00000000000000a[12]" -o -path './outside/*' | sort)
+check "a merge: a new mount" mount_start
+wait_until 10 parts_gone
+check "a merge: hidden names are removed" parts_gone
+check "a merge: and its note" wait_until 5 no_notes
+check_equal "a merge: and nothing else" "$before" "$(cd "$BACKING/into" && find . | sort)"
+old_or_whole() { [[ $(head -c 3 "$1" | tr -d "\0") == old ]] || cmp "$1" "$BACKING/tree/zz-big"; }
+check "a merge: what was to be replaced is there, or was" old_or_whole "$BACKING/into/merged/zz-big"
+check_equal "a merge: links are not followed" precious "$(cat "$SCRATCH/precious/file")"
+rm -r "$BACKING/into/merged" "$BACKING/into/outside"
+
 # --- Others that live -----------------------------------------------------------------------------------
 
 MNT=$RUN_DIR/mnt2 mount_start || exit

@@ -214,11 +214,17 @@ number = job("jobs")[0]["id"]
 live = ("queued", "running", "cancelling")
 first = job("job.%d" % number)
 assert first["state"] in live, first
-before = time.monotonic()
 answers = []
 
+# A poll takes a second while the job runs, and on a busy machine that may be over before the cancel.
 def poll():
-    answers.append((job("wait.%d" % number), time.monotonic()))
+    while True:
+        began = time.monotonic()
+        answer = job("wait.%d" % number)
+        if answer["state"] not in live:
+            break
+        assert time.monotonic() - began > 0.9, answer
+    answers.append((answer, time.monotonic()))
 
 # More than there are threads in the daemon
 threads = [threading.Thread(target=poll) for _ in range(100)]
@@ -229,7 +235,7 @@ asked = time.monotonic()
 os.stat(mnt + "/slow/big0")
 os.listdir(mnt)
 took = time.monotonic() - asked
-assert took < 0.5, "ordinary requests waited %.3f s" % took
+assert took < 0.9, "ordinary requests waited %.3f s" % took
 last = job("job.%d" % number)
 assert last["bytes"] >= first["bytes"]
 cancelled = time.monotonic()
@@ -241,18 +247,18 @@ time.sleep(0.1)
 assert job("job.%d" % number)["bytes"] == then["bytes"], "it still copies"
 for t in threads:
     t.join()
+assert len(answers) == 100, "a poll has failed"
 states = {a["state"] for a, _ in answers}
 assert states == {"cancelled"}, states
 took = max(at for _, at in answers) - cancelled
 print("the last of 100 heard of the cancel after %.0f ms" % (took * 1000))
 assert took < float(sys.argv[2]), took # with what there was to be removed
-assert max(at for _, at in answers) - before < 3
 END
 # What a disk has in flight is waited for, and a busy one takes its time.
 grace=5
 check "long polls of 100 clients, and a cancel" python3 "$RUN_DIR/polls.py" "$MNT" "$grace"
 check "a cancelled copy does not exist" test ! -e slow.copy
-check "nothing is left" nothing_left "$BACKING"
+check "nothing is left" wait_until 10 nothing_left "$BACKING"
 
 cat >"$RUN_DIR/progress.py" <<'END'
 # Progress never falls, moves inside a big file, and a poll takes a second while the job runs.
@@ -347,7 +353,7 @@ id=$((id + 1))
 as_user setfattr -n user.arsync.submit_from -v slow home/dest
 check "root can, too" set_attribute cancel "$id" .
 check_equal "it is cancelled, too" cancelled "$(wait_for "$id")"
-check "nothing is left of cancelled jobs" nothing_left "$BACKING"
+check "nothing is left of cancelled jobs" wait_until 10 nothing_left "$BACKING"
 rm -r slow
 
 # --- thousands ----------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ refused "an empty argument" "No such file" "" mnt
 refused "an unknown option" "unknown option --nonsense" --nonsense backing mnt
 refused "an unknown option with a value" "nonsense=1" --nonsense=1 backing mnt
 refused "an unknown short option" "-x" -x backing mnt
+refused "remounting" "mount -i -o remount,... mnt" backing mnt -o remount,ro
 refused "an unknown option in -o" "nonsense" -o nonsense backing mnt
 refused "an unknown option among others" "nonsense" -o ro,nonsense,noatime backing mnt
 refused "-o without a value" "-o" backing mnt -o
@@ -203,6 +204,25 @@ check_not "and keeps no directory busy but in /proc" contains "$(readlink "/proc
 check "in the background: smoke test" bounded 60 smoke "$here/mnt" "$here/backing"
 umount "$here/mnt"
 check "it is gone after umount" wait_until 10 no_daemons
+
+# started_with_closed DESCRIPTION STATUS: it has just been started without some of 0, 1 and 2.
+started_with_closed() {
+	check_equal "$1: exit status" 0 "$2"
+	check "$1: it is mounted" is_mounted "$here/mnt"
+	check "$1: smoke test" bounded 60 smoke "$here/mnt" "$here/backing"
+	umount "$here/mnt"
+	check "$1: it is gone after umount" wait_until 10 no_daemons
+}
+# Within bounded(): what a shell starts with & gets /dev/null as its standard input.
+without_input() { "$@" <&-; }
+without_output() { "$@" <&- >&-; }
+without_error() { "$@" <&- >&- 2>&-; }
+bounded 20 without_input "$ARSYNCFS" "$here/backing" "$here/mnt"
+started_with_closed "standard input is closed" $?
+bounded 20 without_output "$ARSYNCFS" "$here/backing" "$here/mnt"
+started_with_closed "standard input and output are closed" $?
+bounded 20 without_error "$ARSYNCFS" "$here/backing" "$here/mnt"
+started_with_closed "standard input, output and error are closed" $?
 
 for signal in TERM INT HUP; do
 	env --default-signal "$ARSYNCFS" "$here/backing" "$here/mnt"

@@ -192,6 +192,44 @@ rm -f home/ro2/file
 check "is merged into by its owner" as_user "$ARSYNC" copy -T --existing=merge home/ro home/ro2
 check_equal "and stays what it was" "1 555" "$(cat home/ro2/file) $(stat -c %a home/ro2)"
 
+mkdir home/setgid home/setgid2
+echo 2 >home/setgid/new
+echo 1 >home/setgid2/old
+chown 4321:4322 home/setgid home/setgid/new home/setgid2/old
+chown 4321:9 home/setgid2 # a group that is not the owner's
+chmod 2555 home/setgid2
+check_fails "skip: where opening a directory would cost its setgid bit" "Permission denied" \
+	as_user "$ARSYNC" copy -T --existing=skip home/setgid home/setgid2
+check_equal "skip: it is kept" 2555 "$(stat -c %a home/setgid2)"
+check "merge: it gets the source's attributes all the same" \
+	as_user "$ARSYNC" copy -T --existing=merge home/setgid home/setgid2
+
+# --- append-only and immutable --------------------------------------------------------------------------
+
+mkdir -p "$BACKING/locked/immutable" "$BACKING/locked/append"
+echo 1 >"$BACKING/locked/immutable/file"
+echo 2 >"$BACKING/locked/append/file"
+if chattr +i "$BACKING/locked/immutable/file" "$BACKING/locked/immutable" 2>/dev/null &&
+	chattr +a "$BACKING/locked/append/file" "$BACKING/locked/append"; then
+	check "copying what is immutable" setfattr -n user.arsync.copy -v locked2 locked
+	for existing in merge update skip; do
+		check "$existing: again" setfattr -n user.arsync.copy -v locked2$'\n'existing=$existing locked
+		check_equal "$existing: nothing was copied" "0 0" "$(job "j['files'], j['failures']" | tr -d '(),')"
+	done
+	check "the copy is still immutable" grep -q '^----i' <(lsattr -d "$BACKING/locked2/immutable")
+	chattr -i "$BACKING/locked/immutable"
+	touch "$BACKING/locked/immutable"
+	check_fails "one that differs is not to be changed" "Operation not permitted" \
+		setfattr -n user.arsync.copy -v $'locked2\nexisting=merge' locked
+	check_fails "replace: what was there cannot be removed" "Operation not permitted" \
+		setfattr -n user.arsync.copy -v $'locked2\nexisting=replace' locked
+	check_equal "replace: the copy is there" 1 "$(cat "$BACKING/locked2/immutable/file")"
+	left=$(find "$BACKING" -maxdepth 1 -name '.arsync-*')
+	check_equal "replace: and what is left is named" 1 "$(grep -c "it stays as ${left##*/}: Operation not permitted" "$MNT.log")"
+	chattr -R -ia "$BACKING/locked" "$BACKING/locked2" "$left"
+	rm -r "$left"
+fi
+
 # --- as cp does -----------------------------------------------------------------------------------------
 
 for at in "$MNT" "$SCRATCH"; do
@@ -536,6 +574,52 @@ while open("held/file").read() != "new":
     assert time.monotonic() < end
 END
 check "a directory that is held keeps no others waiting" timeout 60 python3 "$RUN_DIR/held.py" "$MNT"
+
+# Listings that the kernel has: only the time of modification tells it, and a merge sets that back.
+mkdir -p "$MNT/listed/d"
+echo 1 >"$MNT/listed/d/1"
+touch -d 2020-01-01 "$MNT/listed/d"
+check "a tree to be merged" setfattr -n user.arsync.copy -v merged "$MNT/listed"
+for n in 2 3; do
+	ls -l "$MNT/merged/d" >/dev/null
+	echo $n >"$MNT/listed/d/$n"
+	touch -d 2020-01-01 "$MNT/listed/d"
+	check "merged again" setfattr -n user.arsync.copy -v $'merged\nexisting=merge' "$MNT/listed"
+	check "file $n shows in a directory that was listed" contains "$(ls "$MNT/merged/d")" $n
+done
+
+# Whoever reads a listing, and does not get on, keeps nobody waiting. userfaultfd(2) sees to that.
+cat >"$RUN_DIR/stuck.py" <<'END'
+import ctypes, fcntl, os, struct, sys, threading, time
+os.chdir(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+faults = libc.syscall(323, os.O_CLOEXEC) # x86-64
+if faults < 0:
+    sys.exit(print("no userfaultfd here"))
+os.makedirs("stuck.src/d")
+open("stuck.src/d/1", "w").close()
+os.setxattr("stuck.src", "user.arsync.copy", b"stuck")
+open("stuck.src/d/2", "w").close()
+time.sleep(0.2) # until then the kernel keeps no listing
+os.listdir("stuck/d")
+fd = os.open("stuck/d", os.O_RDONLY | os.O_DIRECTORY)
+fcntl.ioctl(faults, 0xC018AA3F, bytearray(struct.pack("3Q", 0xAA, 0, 0))) # UFFDIO_API
+page = libc.mmap(None, ctypes.c_size_t(4096), 3, 0x22, -1, ctypes.c_long(0))
+fcntl.ioctl(faults, 0xC020AA00, bytearray(struct.pack("4Q", page, 4096, 1, 0))) # UFFDIO_REGISTER
+reader = threading.Thread(target=libc.getdents64, args=(fd, ctypes.c_void_p(page), ctypes.c_size_t(4096)))
+reader.start()
+time.sleep(0.3)
+release = threading.Timer(5, os.close, (faults,))
+release.start()
+began = time.monotonic()
+os.setxattr("stuck.src", "user.arsync.copy", b"stuck\nexisting=merge")
+took = time.monotonic() - began
+reader.join()
+assert took < 3, took
+END
+[[ $(uname -m) != x86_64 ]] ||
+	check "who reads a listing and is stuck keeps no merge waiting" timeout 60 python3 "$RUN_DIR/stuck.py" "$MNT"
 cd / || exit
 check "nothing is left in the end" nothing_left "$BACKING"
 check_equal "nor aside" "" "$(find "$BACKING" "$SCRATCH" -name '.replaced-*')"

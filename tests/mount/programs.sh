@@ -52,6 +52,32 @@ run_coreutils() {
 	find . -exec touch -h -d 2020-01-01 {} +
 }
 
+# dd takes O_DIRECT away for a last block that is too short.
+run_dd() {
+	local size
+	for size in 777 65536 1000777; do
+		head -c $size "$input/d/e/random" >source && dd if=source of=copy bs=64k oflag=direct status=none &&
+			cmp source copy && dd if=copy of=again bs=64k iflag=direct oflag=direct,append conv=notrunc status=none &&
+			cmp source again && rm again
+	done
+	python3 - <<-'END'
+		import fcntl, mmap, os
+		fd = os.open("cleared", os.O_WRONLY | os.O_CREAT | os.O_DIRECT, 0o644)
+		block = mmap.mmap(-1, 8192)
+		block.write(b"x" * 8192)
+		print(os.write(fd, block))
+		fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+		print(os.pwrite(fd, b"odd", 4097), os.write(fd, b"end"), os.fstat(fd).st_size)
+	END
+	head -c 32M /dev/urandom >large
+	for size in 8 16; do
+		dd if=large of=joined bs=${size}M oflag=direct,append conv=notrunc status=none && cmp large joined && rm joined
+	done
+	rm large
+	md5sum -- *
+	find . -exec touch -h -d 2020-01-01 {} +
+}
+
 run_editors() {
 	local i
 	printf 'one\ntwo\nthree\n' >file
@@ -166,6 +192,7 @@ both() {
 both rsync rsync
 both tar tar
 both coreutils shred
+both dd dd python3
 both editors sed
 both git git
 both make make cc

@@ -56,3 +56,41 @@ check_same_tree "cp -a has copied all of it" "$BACKING/src" "$BACKING/a"
 find "$MNT/src" -ls >/dev/null
 asked find "$MNT/src" -ls
 check "find a second time asks for directories only: $answered of 100 files" between 0 "$answered" 10
+
+sleep 1.1 # the next walk lists anew, and what it has read is good for a second from then
+find "$MNT/src" -ls >/dev/null
+asked find "$MNT/src" -ls
+check_not "and lists none of them again" contains "$kinds" READDIR
+
+check "a copy into a listed directory" setfattr -n user.arsync.copy -v "$MNT/src/tree" "$MNT/r"
+check "shows at once" contains "$(ls "$MNT/src")" tree
+check "what is made there" touch "$MNT/src/made"
+check "does, too" contains "$(ls "$MNT/src")" made
+check "what is removed there" rm "$MNT/src/made"
+check_not "does not" contains "$(ls "$MNT/src")" made
+touch "$BACKING/src/behind"
+sleep 1.1
+check "what was made behind the mount shows after a second" contains "$(ls "$MNT/src")" behind
+
+# parent_of DIRECTORY: the inode number that it lists for "..". ls(1) would ask for attributes.
+parent_of() {
+	python3 - "$1" <<'END'
+import ctypes, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+libc = ctypes.CDLL(None)
+libc.getdents64.restype = ctypes.c_ssize_t
+buffer = ctypes.create_string_buffer(4096)
+while (n := libc.getdents64(fd, buffer, ctypes.c_size_t(4096))) > 0:
+    at = 0
+    while at < n:
+        ino, _, length = struct.unpack_from("<QqH", buffer, at)
+        if buffer.raw[at + 19 : at + length].split(b"\0")[0] == b"..":
+            print(ino)
+        at += length
+END
+}
+mkdir -p "$MNT/from/moved" "$MNT/to"
+sleep 0.2 # until then the kernel keeps no listings of them
+check_equal "a directory" "$(stat -c %i "$MNT/from")" "$(parent_of "$MNT/from/moved")"
+check "that is moved" mv "$MNT/from/moved" "$MNT/to/moved"
+check_equal "lists its new parent" "$(stat -c %i "$MNT/to")" "$(parent_of "$MNT/to/moved")"

@@ -7,7 +7,7 @@
 # shellcheck disable=SC2119
 # shellcheck source=tests/mount/lib.sh
 . "$TEST_LIB"
-need getfattr setfattr pgrep flock
+need getfattr setfattr pgrep flock python3 prlimit fsfreeze
 
 transport() { stats | grep -o '"transport":"[a-z]*"'; }
 threads() { find "/proc/$(daemon_pid)/task" -mindepth 1 -maxdepth 1 | wc -l; }
@@ -165,6 +165,67 @@ for i in {1..10}; do
 	if mount_start && ls "$MNT" >/dev/null && mount_stop; then good=$((good + 1)); fi
 done
 check_equal "it can be mounted and unmounted time and again" 10 "$good"
+
+# --- Requests that come faster than threads ------------------------------------------------------------
+
+# slow_job: a mount on which a job runs for long, because the file system is frozen
+slow_job() {
+	mount_start && mkdir "$MNT/small" && fsfreeze --freeze "$frozen" || return
+	(sleep 60 && fsfreeze --unfreeze "$frozen") &>/dev/null & # whatever happens to us
+	thaw=$!
+	setfattr -n user.arsync.submit -v small.copy "$MNT/small"
+}
+
+# end_job: and the mount
+end_job() {
+	kill "$thaw"
+	fsfreeze --unfreeze "$frozen"
+	wait_until 20 jobs_ended && mount_stop && rmdir "$BACKING/small" "$BACKING/small.copy"
+}
+
+# burst DESCRIPTION ATTRIBUTE COUNT ROUNDS MILLISECONDS: all have an answer by then
+burst() {
+	local answered ms beside
+	read -r answered ms beside < <(python3 "$bursts" "$MNT" "$2" "$3" "$4")
+	echo "# $1: $answered answers in $ms ms, another in $beside ms"
+	check_equal "$1: all have an answer" "$3" "$answered"
+	check "$1: soon" between 0 "$ms" "$5"
+	check "$1: names are looked up beside them" between 0 "$beside" 900
+}
+
+# mappings: of the daemon. A thread that nobody has joined has three.
+mappings() { wc -l <"/proc/$(daemon_pid)/maps"; }
+
+frozen=$(findmnt -n -o TARGET -T "$BACKING")
+bursts=$(dirname "$(realpath "$0")")/ring_burst.py
+slow_job || exit
+# None of them waits for longer than a second, and nobody for them.
+burst "20 long polls at once, to a fresh mount" user.arsync.wait.1 20 1 2500
+burst "100 long polls at once" user.arsync.wait.1 100 1 2500
+end_job || exit
+
+# --- Threads that cannot be had ------------------------------------------------------------------------------
+
+slow_job || exit
+pid=$(daemon_pid)
+limits=$(prlimit --pid "$pid" --nofile --noheadings --raw --output SOFT,HARD | tr ' ' :)
+before=$(threads)
+mapped=$(mappings)
+# As many as it has: no ring can be made.
+prlimit --pid "$pid" --nofile="$(find "/proc/$pid/fd" -mindepth 1 | wc -l):${limits#*:}"
+for i in 1 2 3 4; do
+	burst "long polls without a thread for each, $i" user.arsync.wait.1 20 2 4500
+done
+burst "thousands of requests" user.arsync.job.1 20 500 9000
+during=$(threads)
+check "threads that cannot serve end ($before, then $during)" between "$before" "$during" "$((before + 16))"
+check "nothing of them stays ($mapped mappings, then $(mappings))" between 1 "$(mappings)" "$((mapped + 60))"
+check_equal "the log has said so once" 1 "$(grep -c "no further thread for requests: Too many open files" "$MNT.log")"
+prlimit --pid "$pid" --nofile="$limits"
+sleep 0.2
+burst "long polls with a thread for each again" user.arsync.wait.1 20 1 2500
+check "there are more threads now ($during, then $(threads))" between "$((during + 1))" "$(threads)" 1000
+end_job || exit
 
 # shellcheck disable=SC2034 # what lib.sh looks at
 MNT=$first

@@ -58,6 +58,25 @@ chown 4321 "$file"
 : <"$file"
 fills "write to a file that root has opened before" dd if=/dev/zero of="$file" bs=100k count=1000
 removes "$file"
+# Root has it open, then a user has: each writes as itself.
+: >"$file"
+chown 4321 "$file"
+exec 3<"$file"
+fills "write to a file that root has open" dd if=/dev/zero of="$file" bs=100k count=1000
+exec 3<&-
+removes "$file"
+: >"$file"
+chown 4321 "$file"
+# shellcheck disable=SC2016 # expanded by that shell
+coproc reader { as_user bash -c 'exec 3<"$1"; echo; read -r' - "$file"; }
+# shellcheck disable=SC2154 # coproc sets it
+read -r -u "${reader[0]}"
+fills "write beside it" dd if=/dev/zero of="$MNT/small/beside" bs=100k count=1000
+check "root writes to a file that a user has open" dd if=/dev/zero of="$file" bs=1M count=4 conv=notrunc,fsync
+echo >&"${reader[1]}"
+# shellcheck disable=SC2154
+wait "$reader_PID"
+removes "$file" "$MNT/small/beside"
 check_fails "fallocate" "No space left" as_user fallocate -l 60M "$file"
 removes "$file"
 check "fallocate of root" fallocate -l 50M "$file"

@@ -5,7 +5,7 @@
 # be run with options that make copies slow.
 # shellcheck source=tests/mount/lib.sh
 . "$TEST_LIB"
-need getfattr setfattr
+need getfattr python3 setfattr
 
 cd "$MNT" || exit
 size=700M
@@ -44,7 +44,7 @@ for try in "INT 100" "TERM 200" "KILL 150" "INT 020"; do
 	check "SIG$signal came in the middle" between 128 "$status" 255
 	check "no copy is left running" wait_until 10 jobs_ended
 	check_fails "DEST does not exist" "No such file" stat copy
-	check "nothing is left" nothing_left "$BACKING"
+	check "nothing is left" wait_until 10 nothing_left "$BACKING"
 	check "the mount works after SIG$signal" bounded 10 setfattr -n user.arsync.copy -v small.copy small
 	rm -r small.copy
 done
@@ -74,6 +74,26 @@ else
 	check_same_tree "the background's copy" "$BACKING/frozen" "$BACKING/later"
 	check "it is seen through the mount, too" wait_until 5 test -e "$second_mount/later/file"
 	check "nothing is left" nothing_left "$BACKING"
+
+	# What cannot go on is cancelled for its users all the same, and goes away when it can.
+	fsfreeze --freeze "$frozen"
+	(sleep 20 && fsfreeze --unfreeze "$frozen" 2>/dev/null) &
+	check "submit" setfattr -n user.arsync.submit -v never "$second_mount/frozen"
+	id=$(getfattr --absolute-names --only-values -n user.arsync.jobs "$second_mount" |
+		python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["id"])')
+	job() {
+		getfattr --absolute-names --only-values -n "user.arsync.$1.$id" "$second_mount" |
+			python3 -c 'import json, sys; j = json.load(sys.stdin); print(j["state"], j.get("removing"))'
+	}
+	is_cancelled() { [[ $(job wait) == "cancelled True" ]]; }
+	is_gone() { [[ $(job job) == "cancelled False" ]]; }
+	check_equal "it runs" "running None" "$(job job)"
+	check "cancel" setfattr -n user.arsync.cancel -v "$id" "$second_mount"
+	check "it is cancelled while nothing can be removed" wait_until 5 is_cancelled
+	fsfreeze --unfreeze "$frozen"
+	check "then all is removed" wait_until 10 is_gone
+	check "nothing is left" wait_until 10 nothing_left "$BACKING"
+	check "no copy" test ! -e "$BACKING/never"
 	MNT=$second_mount check "an unmount" mount_stop
 fi
 

@@ -5,9 +5,11 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #include "arsync/base.h"
@@ -146,6 +148,19 @@ const struct job_result *harness_copy(struct harness *h, struct copy_spec spec)
 	return harness_wait(h, harness_start(h, spec));
 }
 
+struct run *harness_block_worker(struct harness *h)
+{
+	struct run *run = harness_prepare(h, (struct copy_spec){
+						     .src_fd = test_dir_file(&h->dir, true),
+						     .dst_fd = test_dir_file(&h->dir, true),
+					     });
+
+	run->gated = true;
+	job_start(run->job);
+	(void)harness_wait(h, run);
+	return run;
+}
+
 bool harness_wait_progress(struct harness *h, struct run *run)
 {
 	struct timespec now;
@@ -196,6 +211,24 @@ int harness_src(struct harness *h, bool in_memory, uint64_t size)
 
 	test_write_pattern(fd, 0, size, TEST_SRC);
 	return fd;
+}
+
+int harness_sparse(struct harness *h, const char *layout)
+{
+	int fd = harness_src(h, false, strlen(layout) * MIB);
+
+	for (size_t i = 0; layout[i]; i++)
+		if (layout[i] == '.')
+			test_punch(fd, i * MIB, MIB);
+	return fd;
+}
+
+bool harness_allocates_what_is_written(const struct harness *h)
+{
+	struct statfs fs;
+
+	assert_int_equal(fstatfs(h->dir.fd, &fs), 0);
+	return fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC;
 }
 
 void harness_check_range(struct harness *h, uint64_t from, uint64_t to, uint64_t length)

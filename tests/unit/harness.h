@@ -70,6 +70,9 @@ const struct job_result *harness_wait(struct harness *harness, struct run *run);
 /** All of it. */
 const struct job_result *harness_copy(struct harness *harness, struct copy_spec spec);
 
+/** A job whose done() keeps the only worker until its gate is posted. */
+struct run *harness_block_worker(struct harness *harness);
+
 /** Waits until the job has copied something or has ended; false: it has ended. */
 bool harness_wait_progress(struct harness *harness, struct run *run);
 
@@ -77,6 +80,12 @@ struct engine_stats harness_stats(struct harness *harness);
 
 /** A file of the directory with TEST_SRC in it; the directory closes it. @in_memory: where possible. */
 int harness_src(struct harness *harness, bool in_memory, uint64_t size);
+
+/** A file of a MiB a character: TEST_SRC for "d", a hole for "."; the directory closes it. */
+int harness_sparse(struct harness *harness, const char *layout);
+
+/** Others, such as XFS, allocate ahead as they please, and give it back later. */
+bool harness_allocates_what_is_written(const struct harness *harness);
 
 /** Copies [@from, @from + @length) to @to in the middle of a file, and looks at all of it. */
 void harness_check_range(struct harness *harness, uint64_t from, uint64_t to, uint64_t length);

@@ -6,10 +6,12 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +61,7 @@ int test_dir_make(struct test_dir *dir)
 
 	dir->n_fds = 0;
 	dir->fd = -1;
+	dir->mounted = NULL;
 	n = snprintf(dir->path, sizeof(dir->path), "%s/arsync-unit-XXXXXX",
 		     parent && *parent ? parent : "/var/tmp");
 	if (n < 0 || (size_t)n >= sizeof(dir->path)) {
@@ -79,6 +82,18 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 	return remove(path);
 }
 
+/* Lazily, for a hung engine may still hold files. */
+static void unmount(struct test_dir *dir)
+{
+	char path[sizeof(dir->path) + NAME_MAX + 1];
+
+	if (!dir->mounted)
+		return;
+	(void)snprintf(path, sizeof(path), "%s/%s", dir->path, TAKE_PTR(dir->mounted)); /* fits */
+	if (umount2(path, MNT_DETACH) < 0)
+		print_error("%s stays mounted: %s\n", path, strerror(errno));
+}
+
 void test_dir_remove(struct test_dir *dir)
 {
 	if (dir->fd < 0)
@@ -86,6 +101,7 @@ void test_dir_remove(struct test_dir *dir)
 	for (unsigned i = 0; i < dir->n_fds; i++)
 		close_keep_errno(dir->fds[i]);
 	dir->n_fds = 0;
+	unmount(dir);
 	close_keep_errno(TAKE_FD(dir->fd));
 	if (nftw(dir->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
 		print_error("%s is left behind: %s\n", dir->path, strerror(errno));
@@ -106,6 +122,45 @@ int test_dir_keep(struct test_dir *dir, int fd)
 int test_dir_open(struct test_dir *dir, const char *name, int flags)
 {
 	return test_dir_keep(dir, openat(dir->fd, name, flags | O_CREAT | O_CLOEXEC, 0644));
+}
+
+int test_dir_reopen(struct test_dir *dir, int fd, int flags)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* fits */
+	return test_dir_keep(dir, open(path, flags | O_CLOEXEC));
+}
+
+/* A directory's descriptor of before does not show what is mounted in the new namespace. */
+static void reopen_dir(struct test_dir *dir)
+{
+	int fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		fail_msg("%s: %s", dir->path, strerror(errno));
+	close_keep_errno(dir->fd);
+	dir->fd = fd;
+}
+
+void test_dir_mount(struct test_dir *dir, const char *name, const char *options)
+{
+	char path[sizeof(dir->path) + NAME_MAX + 1];
+
+	assert_null(dir->mounted);
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		print_message("no mount namespace of our own: %s\n", strerror(errno));
+		skip();
+	}
+	reopen_dir(dir);
+	assert_int_equal(mkdirat(dir->fd, name, 0755), 0);
+	(void)snprintf(path, sizeof(path), "%s/%s", dir->path, name); /* fits */
+	if (mount("tmpfs", path, "tmpfs", 0, options) < 0) {
+		print_message("no tmpfs: %s\n", strerror(errno));
+		skip();
+	}
+	dir->mounted = name;
 }
 
 int test_dir_file(struct test_dir *dir, bool in_memory)

@@ -44,6 +44,7 @@ struct test_dir {
 	int fd; /* -1: none */
 	int fds[TEST_DIR_FDS_MAX];
 	unsigned n_fds;
+	const char *mounted; /* test_dir_mount()'s name; NULL: none */
 };
 
 /** 0, or -1 with errno. */
@@ -54,6 +55,13 @@ void test_dir_remove(struct test_dir *dir);
 int test_dir_keep(struct test_dir *dir, int fd);
 /** A file of the directory, made where it does not exist. */
 int test_dir_open(struct test_dir *dir, const char *name, int flags);
+/** The file of @fd once more; the directory closes it. */
+int test_dir_reopen(struct test_dir *dir, int fd, int flags);
+/**
+ * Mounts a tmpfs on the new directory @name, which the directory keeps, in a mount namespace of the
+ * program's own; once a directory. @options are tmpfs's. Skips the test where that is not to be had.
+ */
+void test_dir_mount(struct test_dir *dir, const char *name, const char *options);
 /** A new file with no name: in the directory, or with @in_memory on tmpfs. */
 int test_dir_file(struct test_dir *dir, bool in_memory);
 

@@ -402,6 +402,52 @@ static void test_dispatcher_pop_not_left_to_full(void **state)
 	assert_pop(f, 0, 5, 1);
 }
 
+/* Workers keep out of each other's places while there is something to do elsewhere. */
+static void test_dispatcher_pop_prefers_free_place(void **state)
+{
+	struct fixture *f = *state;
+	const int here = 0, there = 0;
+
+	start_all(f);
+	for (unsigned i = 1; i <= 4; i++)
+		f->tasks[i].task.place = &here;
+	f->tasks[5].task.place = &there;
+	for (unsigned i = 1; i <= 6; i++)
+		push(f, &f->first, i, PUSH_LAST, NULL);
+	assert_pop(f, 0, 0, 1);
+	assert_pop(f, 1, 0, 5);
+	assert_pop(f, 1, 0, 6); /* it is nowhere now, which is free for all */
+	assert_pop(f, 0, 0, 2); /* where it is itself */
+	assert_pop(f, 1, 0, 3); /* better than nothing */
+	/* Who waits, or has no room, is nowhere. */
+	assert_pop(f, 0, 0, 4);
+	assert_pop(f, 0, 0, -1);
+	dispatcher_not_waiting(&f->dispatcher, worker_at(f, 1));
+	push(f, &f->first, 1, PUSH_LAST, NULL);
+	push(f, &f->first, 5, PUSH_LAST, NULL);
+	assert_pop(f, 2, 0, 1);
+}
+
+/* However many tasks there are in one place, those behind them do not overtake too many. */
+static void test_dispatcher_pop_looks_at_the_next_few(void **state)
+{
+	struct fixture *f = *state;
+	const int here = 0;
+
+	start_all(f);
+	for (unsigned i = 1; i <= 20; i++) {
+		f->tasks[i].task.place = &here;
+		push(f, &f->first, i, PUSH_LAST, NULL);
+	}
+	push(f, &f->first, 21, PUSH_LAST, NULL);
+	assert_pop(f, 0, 0, 1);
+	assert_pop(f, 1, 0, 2);
+	for (unsigned i = 3; i <= 4; i++)
+		assert_pop(f, 0, 0, (int)i);
+	assert_pop(f, 1, 0, 5); /* 21 is the seventeenth */
+	assert_pop(f, 1, 0, 21);
+}
+
 static void test_dispatcher_not_waiting_is_not_woken(void **state)
 {
 	struct fixture *f = *state;
@@ -578,6 +624,8 @@ int main(int argc, char **argv)
 		TEST(test_dispatcher_push_prefers_idle),
 		TEST(test_dispatcher_pop_leaves_to_less_loaded),
 		TEST(test_dispatcher_pop_not_left_to_full),
+		TEST(test_dispatcher_pop_prefers_free_place),
+		TEST(test_dispatcher_pop_looks_at_the_next_few),
 		TEST(test_dispatcher_not_waiting_is_not_woken),
 		TEST(test_dispatcher_will_pop),
 		TEST(test_dispatcher_not_waiting_passes_task_on),

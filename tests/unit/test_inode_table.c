@@ -4,8 +4,10 @@
  * handle (skipped where open_by_handle_at(2) is not permitted) and by path.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,6 +47,21 @@ struct fixture {
 	struct fd_ref *fd;
 	struct inode *inodes[MANY];
 };
+
+static unsigned
+	number_is_taken; /* so often open_by_handle_at(2) meets a file that is just being made */
+
+int __real_open_by_handle_at(int mount, struct file_handle *handle, int flags);
+int __wrap_open_by_handle_at(int mount, struct file_handle *handle, int flags);
+
+int __wrap_open_by_handle_at(int mount, struct file_handle *handle, int flags)
+{
+	if (number_is_taken == 0)
+		return __real_open_by_handle_at(mount, handle, flags);
+	number_is_taken--;
+	errno = ENOMEM;
+	return -1;
+}
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *where)
 {
@@ -318,7 +335,12 @@ static void test_lookup_id_after_forget(void **state)
 	inode_forget(f->table, again, 1);
 	assert_int_equal(unlinkat(f->dir, "file", 0), 0);
 	inode_pool_trim(f->table);
+	number_is_taken = 3;
 	assert_int_equal(inode_lookup_id(f->table, id, &stx, &again), -ESTALE);
+	assert_int_equal(number_is_taken, 0);
+	number_is_taken = UINT_MAX; /* memory is short indeed */
+	assert_int_equal(inode_lookup_id(f->table, id, &stx, &again), -ENOMEM);
+	number_is_taken = 0;
 	assert_int_equal(known(f), 0);
 }
 

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_io.c - the io methods by themselves: one or many slots, driven event by event.
+ *
+ * It is linked with --wrap for what makes the kernel, or a server, cancel requests.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,11 +17,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "harness.h"
 
 #include "arsync/base.h"
+#include "arsync/page_cache.h"
 #include "io_method.h"
 
 #define PAGE 4096
@@ -30,6 +36,7 @@
 #define SRC_AT 4321 /* where a copy begins */
 #define DST_AT 10
 #define UNLIMITED UINT32_MAX
+#define FUSE_TYPE 0x65735546 /* FUSE_SUPER_MAGIC; older headers lack it */
 
 struct fixture {
 	const struct io_method *method;
@@ -50,6 +57,57 @@ struct fixture {
 	void *map; /* by map_source() */
 	size_t map_length;
 };
+
+/* Set while nothing is in flight. */
+static struct {
+	struct fixture *fixture; /* errors from the ring become ECANCELED, once this is mended: */
+	void (*mend)(struct fixture *f);
+	bool cancels_syncs; /* and so does the 0 of an fsync, or of a flush */
+	unsigned cancelled;
+	bool write_fails; /* pwritev2() with ECANCELED */
+	uint32_t fs_type; /* what fstatfs(2) says; 0: the truth */
+} faults;
+
+int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned n);
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned n);
+ssize_t __real_pwritev64v2(int fd, const struct iovec *vector, int n, off_t at, int flags);
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *vector, int n, off_t at, int flags);
+int __real_fstatfs64(int fd, struct statfs *ret);
+int __wrap_fstatfs64(int fd, struct statfs *ret);
+
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
+{
+	int r = __real_io_uring_submit_and_wait(ring, n);
+	struct io_uring_cqe *cqe;
+	unsigned head;
+
+	io_uring_for_each_cqe(ring, head, cqe) {
+		if (!faults.fixture || cqe->res > 0 || (cqe->res == 0 && !faults.cancels_syncs))
+			continue;
+		cqe->res = -ECANCELED;
+		faults.cancelled++;
+		if (faults.mend)
+			faults.mend(faults.fixture);
+	}
+	return r;
+}
+
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *vector, int n, off_t at, int flags)
+{
+	if (!faults.write_fails)
+		return __real_pwritev64v2(fd, vector, n, at, flags);
+	errno = ECANCELED;
+	return -1;
+}
+
+int __wrap_fstatfs64(int fd, struct statfs *ret)
+{
+	int r = __real_fstatfs64(fd, ret);
+
+	if (r == 0 && faults.fs_type)
+		ret->f_type = faults.fs_type;
+	return r;
+}
 
 static int setup(void **state)
 {
@@ -107,6 +165,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	memset(&faults, 0, sizeof(faults));
 	unlimit_size(f);
 	if (f->map)
 		(void)munmap(f->map, f->map_length);
@@ -524,6 +583,153 @@ static void test_io_fsync(void **state)
 	assert_int_equal(f->slots[1].error, -EINVAL);
 }
 
+/* Of a range only; a character device has nothing to be flushed. */
+static void test_io_flush(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	int null = test_dir_keep(&f->dir, open("/dev/null", O_WRONLY | O_CLOEXEC));
+	struct slot_fsync flush = {
+		.fd = f->dst, .offset = 4096, .length = 4096, .done = done, .owner = f
+	};
+	struct page_cache_range range;
+
+	test_write_pattern(f->dst, 0, 12288, 1);
+	f->method->queue(f->io, &f->slots[0], slot_begin_fsync(&f->slots[0], &flush));
+	flush.fd = null;
+	f->method->queue(f->io, &f->slots[1], slot_begin_fsync(&f->slots[1], &flush));
+	wait_done(f, 2);
+	assert_int_equal(f->slots[0].error, 0);
+	assert_int_equal(f->slots[1].error, -ESPIPE);
+	assert_int_equal(page_cache_query(f->dst, 4096, 4096, &range), 0);
+	assert_int_equal(range.dirty, 0);
+}
+
+/* The kernel has no thread for a write: the same bytes, from where it stopped. */
+static void test_io_write_cancelled(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	static const uint32_t limits[] = { 0, 5000, 2 * BLOCK, 3 * BLOCK - 1, 3 * BLOCK };
+
+	if (f->method == &io_sync_method)
+		return;
+	faults.fixture = f;
+	faults.mend = unlimit_size;
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct slot_copy copy = chain_of(f, 3 * BLOCK + 777);
+		struct io_slot *slot;
+
+		print_message("  at %u\n", limits[i]);
+		renew_files(f, SRC_AT + copy.length);
+		limit_size(f, DST_AT + limits[i]);
+		faults.cancelled = 0;
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		unlimit_size(f);
+		assert_int_equal(faults.cancelled, 1);
+		assert_int_equal(slot->error, 0);
+		check_copy(f, &copy, copy.length);
+	}
+}
+
+static void fill_source(struct fixture *f)
+{
+	test_write_pattern(f->src, 0, 4 * BLOCK, SRC);
+}
+
+static void test_io_read_cancelled(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	static const uint32_t good[] = { 0, BLOCK, 2 * BLOCK + PAGE, 3 * BLOCK };
+	int fd = test_dir_keep(&f->dir, open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+
+	if (f->method == &io_sync_method)
+		return;
+	faults.fixture = f;
+	faults.mend = fill_source;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		struct slot_copy copy = chain_of(f, 3 * BLOCK + 2 * PAGE);
+		struct io_slot *slot;
+
+		print_message("  at %u\n", good[i]);
+		map_source(f, good[i], copy.length);
+		copy.src_fd = fd;
+		copy.src_offset = (uintptr_t)f->map;
+		faults.cancelled = 0;
+		slot = queue_copy(f, &copy);
+		wait_done(f, 1);
+		assert_int_equal(faults.cancelled, 1);
+		assert_int_equal(slot->error, 0);
+		copy.src_offset = 0; /* of the pattern */
+		check_copy(f, &copy, copy.length);
+	}
+}
+
+/* What it says when it is done without the ring. */
+static void test_io_fsync_cancelled(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	int null = test_dir_keep(&f->dir, open("/dev/null", O_WRONLY | O_CLOEXEC));
+	struct slot_fsync sync = { .fd = null, .done = done, .owner = f };
+
+	if (f->method == &io_sync_method)
+		return;
+	faults.fixture = f;
+	f->method->queue(f->io, &f->slots[0], slot_begin_fsync(&f->slots[0], &sync));
+	sync.length = PAGE;
+	f->method->queue(f->io, &f->slots[1], slot_begin_fsync(&f->slots[1], &sync));
+	wait_done(f, 2);
+	assert_int_equal(faults.cancelled, 2);
+	assert_int_equal(f->slots[0].error, -EINVAL);
+	assert_int_equal(f->slots[1].error, -ESPIPE);
+}
+
+/* What a server may have said is not asked for again: it has told of what was lost, and says 0 then. */
+static void test_io_fsync_cancelled_by_server(void **state)
+{
+	static const struct {
+		uint32_t fs_type;
+		int error;
+	} cases[] = { { FUSE_TYPE, -EIO }, { EXT4_SUPER_MAGIC, 0 } };
+	struct fixture *f = fixture_of(state);
+
+	if (f->method == &io_sync_method)
+		return;
+	test_write_pattern(f->dst, 0, PAGE, SRC);
+	faults.fixture = f;
+	faults.cancels_syncs = true;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct slot_fsync sync = { .fd = f->dst, .done = done, .owner = f };
+
+		faults.fs_type = cases[i].fs_type;
+		faults.cancelled = f->done = f->dones[0] = f->dones[1] = 0;
+		f->method->queue(f->io, &f->slots[0], slot_begin_fsync(&f->slots[0], &sync));
+		sync.length = PAGE;
+		f->method->queue(f->io, &f->slots[1], slot_begin_fsync(&f->slots[1], &sync));
+		wait_done(f, 2);
+		assert_int_equal(faults.cancelled, 2);
+		for (unsigned j = 0; j < 2; j++) {
+			assert_int_equal(f->slots[j].error, cases[i].error);
+			slot_release(&f->slots[j]);
+		}
+	}
+}
+
+/* A server's ECANCELED does not look like a cancel of ours. */
+static void test_io_server_cancels(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct slot_copy copy = chain_of(f, 3 * BLOCK + 777);
+
+	renew_files(f, SRC_AT + copy.length);
+	limit_size(f, DST_AT);
+	faults.fixture = f;
+	faults.write_fails = true;
+	(void)queue_copy(f, &copy);
+	wait_done(f, 1);
+	assert_int_equal(f->slots[0].error, -EIO);
+	check_copy(f, &copy, 0);
+}
+
 /*
  * More at once than there is room for in a ring, from pieces of shared buffers, each with its
  * place.
@@ -804,6 +1010,12 @@ int main(int argc, char **argv)
 		TEST(test_io_read_fails),
 		TEST(test_io_errors),
 		TEST(test_io_fsync),
+		TEST(test_io_flush),
+		TEST(test_io_write_cancelled),
+		TEST(test_io_read_cancelled),
+		TEST(test_io_fsync_cancelled),
+		TEST(test_io_fsync_cancelled_by_server),
+		TEST(test_io_server_cancels),
 		TEST(test_io_many_at_once),
 		TEST(test_io_many_chains_at_once),
 		TEST(test_io_registered_files),

@@ -4,6 +4,8 @@
  * replaced.
  */
 #include <errno.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,23 +13,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+
+#include "support.h"
 
 #include "arsync/base.h"
 #include "job_json.h"
 #include "jobs.h"
 #include "jobs_view.h"
 #include "json.h"
+#include "waiting.h"
 
 #define ALICE 1000
 #define BOB 1001
+#define CAROL 1002
 
 struct job {
 	unsigned refs;
 	unsigned started;
 	unsigned cancelled;
 	unsigned wants_totals;
+	unsigned cancel_takes_ms; /* 0: and there is no verdict by it */
+	int verdict;		  /* atomic */
 	struct job_progress progress;
 	const struct job_failure *failures;
 	size_t n_failures;
@@ -39,6 +48,7 @@ void __wrap_job_start(struct job *job);
 void __wrap_job_cancel(struct job *job);
 void __wrap_job_get_progress(const struct job *job, struct job_progress *ret);
 size_t __wrap_job_get_failures(struct job *job, struct job_failure *failures, size_t size);
+int __wrap_job_get_verdict(const struct job *job);
 void __wrap_job_want_totals(struct job *job);
 
 struct job *__wrap_job_ref(struct job *job)
@@ -61,6 +71,10 @@ void __wrap_job_start(struct job *job)
 void __wrap_job_cancel(struct job *job)
 {
 	job->cancelled++;
+	if (job->cancel_takes_ms == 0)
+		return;
+	(void)usleep(job->cancel_takes_ms * 1000); /* an interrupted sleep proves less */
+	__atomic_store_n(&job->verdict, -ECANCELED, __ATOMIC_RELAXED);
 }
 
 void __wrap_job_get_progress(const struct job *job, struct job_progress *ret)
@@ -77,6 +91,11 @@ size_t __wrap_job_get_failures(struct job *job, struct job_failure *failures, si
 	return n;
 }
 
+int __wrap_job_get_verdict(const struct job *job)
+{
+	return __atomic_load_n(&job->verdict, __ATOMIC_RELAXED);
+}
+
 void __wrap_job_want_totals(struct job *job)
 {
 	job->wants_totals++;
@@ -85,6 +104,7 @@ void __wrap_job_want_totals(struct job *job)
 #define N_JOBS 2000
 
 struct fixture {
+	struct waiting *waiting;
 	struct jobs *jobs;
 	struct job job[N_JOBS];
 	struct jobs_entry *entry[N_JOBS];
@@ -97,7 +117,8 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	*state = f;
-	return f && jobs_new(1500, &f->jobs) == 0 ? 0 : -1;
+	return f && waiting_new(&f->waiting) == 0 && jobs_new(1500, f->waiting, &f->jobs) == 0 ? 0 :
+												 -1;
 }
 
 static const struct job_result good = { .failed_path = "", .failed_call = "" };
@@ -122,6 +143,7 @@ static int teardown(void **state)
 		}
 		jobs_unref(f->entry[i]);
 	}
+	waiting_free(f->waiting);
 	jobs_free(f->jobs);
 	for (size_t i = 0; i < f->n; i++)
 		if (f->job[i].refs != 0)
@@ -206,12 +228,32 @@ static void test_add_refuses_too_many(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < 1500; i++)
-		assert_int_equal(add(f, ALICE, true), 0);
+		assert_int_equal(add(f, 0, true), 0);
 	assert_int_equal(add(f, BOB, false), -EBUSY);
 	assert_int_equal(f->job[1500].refs, 0);
 	jobs_start(f->jobs, f->entry[0]);
 	jobs_end(f->jobs, f->entry[0], &good);
 	assert_int_equal(add(f, BOB, false), 0);
+}
+
+/* Nobody fills the table so that others cannot copy any more. */
+static void test_add_leaves_room_for_others(void **state)
+{
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < 750; i++)
+		assert_int_equal(add(f, ALICE, true), 0);
+	assert_int_equal(add(f, ALICE, true), -EBUSY);
+	for (size_t i = 0; i < 375; i++)
+		assert_int_equal(add(f, BOB, true), 0);
+	assert_int_equal(add(f, BOB, true), -EBUSY);
+	for (size_t i = 0; i < 300; i++)
+		assert_int_equal(add(f, 0, true), 0);
+	assert_int_equal(add(f, ALICE, true), -EBUSY);
+	jobs_start(f->jobs, f->entry[0]);
+	jobs_end(f->jobs, f->entry[0], &good);
+	assert_int_equal(add(f, ALICE, true), -EBUSY); /* root has taken of what Bob had left */
+	assert_int_equal(add(f, CAROL, true), 0);
 }
 
 static void test_end_remembers_a_thousand(void **state)
@@ -302,16 +344,114 @@ static void test_cancel_starts_what_waits(void **state)
 	assert_int_equal(f->job[JOBS_BACKGROUND_MAX].started, 1); /* once */
 }
 
-static void test_stop_cancels_what_waits_and_refuses_more(void **state)
+struct hearing {
+	struct jobs_watcher watcher;
+	sem_t heard;
+};
+
+static void hear(struct jobs_watcher *watcher)
+{
+	sem_post(&CONTAINER_OF(watcher, struct hearing, watcher)->heard);
+}
+
+/* A cancelled one that has ended for its users: is it still being removed, and was there a copy all the same? */
+static void check_late(struct fixture *f, size_t i, bool removing, bool published)
+{
+	struct jobs_view view;
+
+	jobs_view_get(f->jobs, f->entry[i], &view);
+	jobs_view_destroy(&view);
+	assert_int_equal(view.removing, removing);
+	assert_int_equal(view.published, published);
+}
+
+/* Whatever the engine waits for: who has cancelled hears of the end, and the next one has its turn. */
+static void test_cancel_is_told_before_all_is_removed(void **state)
+{
+	struct fixture *f = *state;
+	struct hearing hearing = { .watcher = { .ended = hear } };
+	const struct job_result gone = { .error = -ECANCELED };
+
+	(void)sem_init(&hearing.heard, 0, 0);
+	for (size_t i = 0; i <= JOBS_BACKGROUND_MAX; i++)
+		assert_int_equal(add(f, ALICE, true), 0);
+	assert_true(jobs_watch(f->jobs, f->entry[0], &hearing.watcher));
+	f->job[0].verdict = -ECANCELED;
+	assert_int_equal(jobs_cancel(f->jobs, 1, ALICE), 0);
+	while (sem_wait(&hearing.heard) < 0)
+		assert_int_equal(errno, EINTR);
+	assert_int_equal(state_of(f, 0), JOBS_CANCELLED);
+	assert_int_equal(jobs_error(f->jobs, f->entry[0]), -ECANCELED);
+	check_late(f, 0, true, false);
+	while (f->job[JOBS_BACKGROUND_MAX].started == 0)
+		sched_yield();
+	assert_int_equal(jobs_cancel(f->jobs, 1, ALICE), -ESRCH);
+	jobs_end(f->jobs, f->entry[0], &gone);
+	assert_int_equal(state_of(f, 0), JOBS_CANCELLED);
+	check_late(f, 0, false, false);
+}
+
+/* However long who cancels is kept from it: what is told then is told. */
+static void test_cancel_that_takes_long_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct hearing hearing = { .watcher = { .ended = hear } };
+	const struct job_result gone = { .error = -ECANCELED };
+
+	(void)sem_init(&hearing.heard, 0, 0);
+	assert_int_equal(add(f, ALICE, false), 0);
+	assert_true(jobs_watch(f->jobs, f->entry[0], &hearing.watcher));
+	f->job[0].cancel_takes_ms = 2 * JOBS_CANCEL_MS;
+	assert_int_equal(jobs_cancel(f->jobs, 1, ALICE), 0);
+	assert_true(test_sem_wait(&hearing.heard));
+	assert_int_equal(state_of(f, 0), JOBS_CANCELLED);
+	jobs_end(f->jobs, f->entry[0], &gone);
+}
+
+/* Something else than the cancel has failed when the copy had its name: it is there. */
+static void test_cancel_of_what_is_published(void **state)
+{
+	struct fixture *f = *state;
+	struct hearing hearing = { .watcher = { .ended = hear } };
+	const struct job_result bad = { .error = -EPERM, .published = true };
+
+	(void)sem_init(&hearing.heard, 0, 0);
+	assert_int_equal(add(f, ALICE, false), 0);
+	assert_true(jobs_watch(f->jobs, f->entry[0], &hearing.watcher));
+	f->job[0].verdict = -EPERM;
+	assert_int_equal(jobs_cancel(f->jobs, 1, ALICE), 0);
+	while (sem_wait(&hearing.heard) < 0)
+		assert_int_equal(errno, EINTR);
+	assert_int_equal(state_of(f, 0), JOBS_FAILED);
+	jobs_end(f->jobs, f->entry[0], &bad);
+	assert_int_equal(state_of(f, 0), JOBS_FAILED);
+	check_late(f, 0, false, true);
+}
+
+/* It is about to succeed: nothing is told before that is known. */
+static void test_cancel_that_is_late_is_not_told(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(add(f, ALICE, false), 0);
+	assert_int_equal(jobs_cancel(f->jobs, 1, ALICE), 0);
+	(void)usleep(2 * JOBS_CANCEL_MS * 1000); /* an interrupted sleep proves less */
+	assert_int_equal(state_of(f, 0), JOBS_CANCELLING);
+	jobs_end(f->jobs, f->entry[0], &good);
+	assert_int_equal(state_of(f, 0), JOBS_DONE);
+}
+
+static void test_stop_cancels_all_and_refuses_more(void **state)
 {
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < JOBS_BACKGROUND_MAX + 3; i++)
 		add_and_start(f, ALICE, true);
 	jobs_stop(f->jobs);
+	jobs_stop(f->jobs);
 	for (size_t i = 0; i < JOBS_BACKGROUND_MAX + 3; i++) {
 		assert_int_equal(f->job[i].started, 1);
-		assert_int_equal(f->job[i].cancelled, i >= JOBS_BACKGROUND_MAX);
+		assert_int_equal(f->job[i].cancelled, 1);
 	}
 	assert_int_equal(add(f, ALICE, true), -ESHUTDOWN);
 }
@@ -556,11 +696,16 @@ int main(void)
 		T(test_end_starts_the_next_in_order),
 		T(test_end_starts_whoever_has_the_fewest),
 		T(test_add_refuses_too_many),
+		T(test_add_leaves_room_for_others),
 		T(test_end_remembers_a_thousand),
 		T(test_list_shows_users_their_own),
 		T(test_cancel_is_for_the_user_and_root),
 		T(test_cancel_starts_what_waits),
-		T(test_stop_cancels_what_waits_and_refuses_more),
+		T(test_cancel_is_told_before_all_is_removed),
+		T(test_cancel_that_takes_long_is_told),
+		T(test_cancel_of_what_is_published),
+		T(test_cancel_that_is_late_is_not_told),
+		T(test_stop_cancels_all_and_refuses_more),
 		T(test_watchers_hear_of_the_end_once),
 		T(test_json_of_errors),
 		T(test_json_of_an_error_without_a_place),

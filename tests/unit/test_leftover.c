@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "support.h"
 
@@ -27,6 +29,7 @@ struct fixture {
 	int root_fd;
 	struct leftovers *leftovers;
 	struct note note;
+	struct cred *cred;
 };
 
 static int setup(void **state)
@@ -52,6 +55,7 @@ static int teardown(void **state)
 
 	note_leave(&f->note);
 	leftovers_free(f->leftovers);
+	cred_unref(f->cred);
 	close_keep_errno(f->root_fd);
 	test_dir_remove(&f->dir);
 	free(f);
@@ -342,6 +346,198 @@ static void test_leftovers_remove_replaced_if_durable(void **state)
 		       offsetof(struct note_head, boot) + 8, true);
 }
 
+#define PART STAGED "-00000000000000a1"
+
+/* A merge into root/sub has crashed. */
+static void crash_merge(struct fixture *f)
+{
+	struct note_place place = { .below = "sub", .name = STAGED, .parts = true };
+
+	if (!f->leftovers)
+		assert_int_equal(open_leftovers(f), 0);
+	assert_int_equal(inode_identity_of(at(f, "root/sub"), &place.parent), 0);
+	leftovers_note(f->leftovers, &place, &f->note);
+	assert_true(f->note.fd >= 0);
+	note_leave(&f->note);
+}
+
+static void test_leftovers_remove_parts(void **state)
+{
+	struct fixture *f = *state;
+	char path[PATH_MAX] = "root/sub";
+	size_t length;
+
+	crash_merge(f);
+	make_file(f, "root/sub/" PART);
+	for (unsigned i = 0; i < 40; i++) { /* each in one that has more behind it */
+		length = strlen(path);
+		(void)snprintf(path + length, sizeof(path) - length, "/dir");
+		make_dir(f, path);
+		(void)strcat(path, "/" PART);
+		assert_int_equal(symlinkat("nowhere", f->dir.fd, path), 0);
+		path[strlen(path) - strlen("/" PART)] = '\0';
+	}
+	make_dir(f, "root/sub/last");
+	make_file(f, "root/sub/last/" STAGED "-0000000000000001");
+	restart(f);
+	assert_int_equal(count_notes(f), 0);
+	assert_false(exists(f, "root/sub/" PART));
+	assert_false(exists(f, "root/sub/last/" STAGED "-0000000000000001"));
+	while (strcmp(path, "root/sub") != 0) {
+		length = strlen(path);
+		(void)strcat(path, "/" PART);
+		assert_false(exists(f, path));
+		path[length] = '\0';
+		assert_true(exists(f, path));
+		*strrchr(path, '/') = '\0';
+	}
+}
+
+/* Names of other merges, what is no name of one, and what is outside. */
+static void test_leftovers_leave_other_parts(void **state)
+{
+	static const char *const others[] = {
+		"root/" PART,
+		"root/sub/" STAGED,
+		"root/sub/" STAGED "-",
+		"root/sub/" STAGED "-1",
+		"root/sub/" STAGED "-00000000000000a1.txt",
+		"root/sub/" STAGED "-00000000000000aX",
+		"root/sub/.arsync-0123456789abcdee-00000000000000a1",
+		"root/sub/precious",
+		"root/outside/" PART,
+		"root/sub/" PART "/" PART "s",
+	};
+	struct fixture *f = *state;
+
+	crash_merge(f);
+	make_dir(f, "root/outside");
+	make_dir(f, "root/sub/" PART); /* a merge has none of these */
+	assert_int_equal(symlinkat("../outside", f->dir.fd, "root/sub/link"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		make_file(f, others[i]);
+	restart(f);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_true(exists(f, others[i]));
+	assert_int_equal(count_notes(f), 0);
+}
+
+/* Another directory has that path, and the merge's comes back. */
+static void test_leftovers_find_merged(void **state)
+{
+	struct fixture *f = *state;
+
+	crash_merge(f);
+	make_file(f, "root/sub/" PART);
+	assert_int_equal(renameat(f->dir.fd, "root/sub", f->dir.fd, "root/away"), 0);
+	make_dir(f, "root/sub");
+	make_file(f, "root/sub/" PART);
+	restart(f);
+	assert_true(exists(f, "root/sub/" PART));
+	assert_int_equal(count_notes(f), 1);
+	assert_int_equal(unlinkat(f->dir.fd, "root/sub/" PART, 0), 0);
+	assert_int_equal(unlinkat(f->dir.fd, "root/sub", AT_REMOVEDIR), 0);
+	assert_int_equal(renameat(f->dir.fd, "root/away", f->dir.fd, "root/sub"), 0);
+	restart(f);
+	assert_false(exists(f, "root/sub/" PART));
+	assert_int_equal(count_notes(f), 0);
+}
+
+/* However few files may be open: the note is kept until all of it was looked at. */
+static void test_leftovers_remove_parts_without_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before, limit;
+	unsigned n_kept = 0;
+	int next;
+
+	crash_merge(f);
+	make_dir(f, "root/sub/dir");
+	make_file(f, "root/sub/dir/" PART);
+	leftovers_free(TAKE_PTR(f->leftovers));
+	next = fcntl(f->root_fd, F_DUPFD_CLOEXEC, 0);
+	assert_true(next >= 0);
+	close_keep_errno(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
+	for (limit.rlim_cur = (rlim_t)next; exists(f, "root/sub/dir/" PART); limit.rlim_cur++) {
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		if (open_leftovers(f) == 0) {
+			assert_int_equal(leftovers_remove(f->leftovers), 0);
+			assert_true(leftovers_wait(f->leftovers, WAIT_MS));
+			leftovers_free(TAKE_PTR(f->leftovers));
+		}
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		if (exists(f, "root/sub/dir/" PART)) {
+			assert_int_equal(count_notes(f), 1);
+			n_kept++;
+		}
+	}
+	assert_true(n_kept > 4);
+	assert_int_equal(count_notes(f), 0);
+}
+
+/* Who copied was a user: what belongs to others is not theirs to remove. */
+static void test_leftovers_leave_parts_of_others(void **state)
+{
+	struct fixture *f = *state;
+	struct note_place place = { .below = "sub", .name = STAGED, .parts = true };
+	struct cred *cred;
+	const gid_t none = 0;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(open_leftovers(f), 0);
+	assert_int_equal(inode_identity_of(at(f, "root/sub"), &place.parent), 0);
+	assert_int_equal(cred_new(4321, 4321, &none, 0, &cred), 0);
+	place.cred = cred;
+	leftovers_note(f->leftovers, &place, &f->note);
+	cred_unref(cred);
+	note_leave(&f->note);
+	assert_int_equal(fchmodat(f->dir.fd, "root/sub", 0777, 0), 0);
+	make_file(f, "root/sub/" PART);
+	make_file(f, "root/sub/" PART "0");
+	assert_int_equal(renameat(f->dir.fd, "root/sub/" PART "0", f->dir.fd,
+				  "root/sub/" STAGED "-0000000000000002"),
+			 0);
+	assert_int_equal(fchownat(f->dir.fd, "root/sub/" PART, 4321, 4321, 0), 0);
+	assert_int_equal(fchmodat(f->dir.fd, ".", 0755, 0), 0);
+	restart(f);
+	assert_false(exists(f, "root/sub/" PART));
+	assert_true(exists(f, "root/sub/" STAGED "-0000000000000002"));
+}
+
+/* The directory is not the user's to write to any more. That is looked at again for some time. */
+static void test_leftovers_give_parts_up(void **state)
+{
+	struct fixture *f = *state;
+	struct note_place place = { .below = "sub", .name = STAGED, .parts = true };
+	const struct timespec old[2] = { { time(NULL) - 91 * 24 * 3600, 0 },
+					 { time(NULL) - 91 * 24 * 3600, 0 } };
+	char note[NOTE_NAME_SIZE];
+	int state_fd;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(open_leftovers(f), 0);
+	assert_int_equal(inode_identity_of(at(f, "root/sub"), &place.parent), 0);
+	assert_int_equal(cred_new(4321, 4321, NULL, 0, &f->cred), 0);
+	place.cred = f->cred;
+	leftovers_note(f->leftovers, &place, &f->note);
+	(void)strcpy(note, f->note.name);
+	note_leave(&f->note);
+	make_file(f, "root/sub/" PART);
+	assert_int_equal(fchownat(f->dir.fd, "root/sub/" PART, 4321, 4321, 0), 0);
+	assert_int_equal(fchmodat(f->dir.fd, ".", 0755, 0), 0);
+	restart(f);
+	assert_int_equal(count_notes(f), 1);
+	state_fd = test_dir_keep(&f->dir, open(f->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	assert_int_equal(utimensat(state_fd, note, old, 0), 0);
+	restart(f);
+	assert_int_equal(count_notes(f), 0);
+	assert_true(exists(f, "root/sub/" PART));
+}
+
 /* Whatever is in the directory: none of it is believed. */
 static void test_leftovers_odd_notes(void **state)
 {
@@ -434,6 +630,12 @@ int main(int argc, char **argv)
 		LEFTOVER_TEST(test_leftovers_remove_replaced),
 		LEFTOVER_TEST(test_leftovers_leave_replaced_after_boot),
 		LEFTOVER_TEST(test_leftovers_remove_replaced_if_durable),
+		LEFTOVER_TEST(test_leftovers_remove_parts),
+		LEFTOVER_TEST(test_leftovers_leave_other_parts),
+		LEFTOVER_TEST(test_leftovers_find_merged),
+		LEFTOVER_TEST(test_leftovers_remove_parts_without_descriptors),
+		LEFTOVER_TEST(test_leftovers_leave_parts_of_others),
+		LEFTOVER_TEST(test_leftovers_give_parts_up),
 		LEFTOVER_TEST(test_leftovers_odd_notes),
 		LEFTOVER_TEST(test_leftovers_open_unsafe),
 		LEFTOVER_TEST(test_leftovers_many_notes),

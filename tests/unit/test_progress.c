@@ -122,6 +122,37 @@ static void test_bar_leaves_out_the_least_important(void **state)
 	assert_non_null(strstr(text, "]    ?%  5.0 GiB  512 MiB/s  ETA -  5 files"));
 }
 
+/* What was copied and is still to be compared is not complete. */
+static void test_bar_of_verified_bytes(void **state)
+{
+	struct progress_state half = states[3];
+	struct progress progress;
+	char text[4 * 120 + 1];
+
+	(void)state;
+	progress_begin(&progress, PROGRESS_BAR, stderr, "tree");
+	progress.bytes_rate = (double)(512 * MIB);
+	half.bytes = half.bytes_total;
+	half.verifies = true;
+	progress_bar(&progress, &half, 120, text);
+	assert_non_null(strstr(text, "]   50%  10.0 GiB/10.0 GiB  512 MiB/s  ETA 0:20"));
+	half.bytes_verified = half.bytes_total / 2;
+	progress_bar(&progress, &half, 120, text);
+	assert_non_null(strstr(text, "]   75%  10.0 GiB/10.0 GiB  512 MiB/s  ETA 0:10"));
+}
+
+/* To look has the source walked through: not long before there is something to show. */
+static void test_first_look(void **state)
+{
+	struct progress progress;
+
+	(void)state;
+	progress_begin(&progress, PROGRESS_BAR, stderr, "tree");
+	assert_int_equal(progress_first_ms(&progress), 500);
+	progress_begin(&progress, PROGRESS_LINES, stderr, "tree");
+	assert_int_equal(progress_first_ms(&progress), 4000);
+}
+
 static void test_printable_hides_control_characters(void **state)
 {
 	char text[32];
@@ -219,6 +250,8 @@ int main(void)
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_bar_fits_every_width),
 		cmocka_unit_test(test_bar_leaves_out_the_least_important),
+		cmocka_unit_test(test_bar_of_verified_bytes),
+		cmocka_unit_test(test_first_look),
 		cmocka_unit_test(test_printable_hides_control_characters),
 		cmocka_unit_test(test_destination_find),
 		cmocka_unit_test(test_destination_is_directory),

@@ -208,13 +208,15 @@ static void test_region_wants_stride(void **state)
 		};
 
 		print_message("  %s\n", wants[i].name);
-		f->job.cancelled = wants[i].is_cancelled;
+		f->job.fate = wants[i].is_cancelled ? JOB_FATE_CANCELLED : JOB_FATE_OPEN;
+		/* Also before job_cancel() has said so. */
+		assert_int_equal(job_get_verdict(&f->job), wants[i].is_cancelled ? -ECANCELED : 0);
 		f->copy.limit = wants[i].limit;
 		f->copy.hard_limit_ns = wants[i].hard_limit_ns;
 		assert_int_equal(region_wants_stride(&region), wants[i].wants);
 		assert_int_equal(region.stopped, wants[i].stops);
 		/* One that has stopped does not go on. */
-		f->job.cancelled = false;
+		f->job.fate = JOB_FATE_OPEN;
 		f->copy.limit = UINT64_MAX;
 		f->copy.hard_limit_ns = NEVER;
 		assert_int_equal(region_wants_stride(&region), wants[i].wants);

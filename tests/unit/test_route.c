@@ -72,6 +72,8 @@ ssize_t __wrap_copy_file_range(int src, loff_t *src_at, int dst, loff_t *dst_at,
 {
 	uint64_t at = (uint64_t)*src_at;
 
+	if (length == 0) /* whether it is a swap file, where there is swap */
+		return __real_copy_file_range(src, src_at, dst, dst_at, length, flags);
 	__atomic_add_fetch(&kernel.offload_calls, 1, __ATOMIC_RELAXED);
 	if (kernel.offload_delay)
 		test_sleep_ms(kernel.offload_delay);

@@ -395,6 +395,8 @@ static enum slot_state state_after(enum slot_action action)
 		return SLOT_WRITING;
 	case SLOT_ACTION_FSYNC:
 		return SLOT_SYNCING;
+	case SLOT_ACTION_FLUSH:
+		return SLOT_FLUSHING;
 	case SLOT_ACTION_NONE:
 		break;
 	}
@@ -822,19 +824,22 @@ static void test_slot_begin_copy_takes_all(void **state)
 	assert_int_equal(slot.tag, 9);
 }
 
-/* The results of an fsync, in order; 1 ends the list. */
-static void run_fsync(const int *results, int error)
+/* The results of an fsync, or of the flush of a range, in order; 1 ends the list. */
+static void run_fsync(uint32_t length, const int *results, int error)
 {
-	const struct slot_fsync fsync = { .fd = 4, .done = done };
+	const struct slot_fsync fsync = { .fd = 4, .offset = 7, .length = length, .done = done };
+	enum slot_action action = length > 0 ? SLOT_ACTION_FLUSH : SLOT_ACTION_FSYNC;
 	struct io_slot slot = { 0 };
 
-	assert_int_equal(slot_begin_fsync(&slot, &fsync), SLOT_ACTION_FSYNC);
-	assert_int_equal(slot.state, SLOT_SYNCING);
+	assert_int_equal(slot_begin_fsync(&slot, &fsync), action);
+	assert_int_equal(slot.state, state_after(action));
 	assert_int_equal(slot.dst_fd, 4);
+	assert_int_equal(slot.dst_offset, 7);
+	assert_int_equal(slot.length, length);
 	assert_true(slot.dst_fixed < 0);
 	for (; results[1] != 1; results++) {
-		assert_int_equal(report(&slot, SLOT_FSYNC, 0, results[0]), SLOT_ACTION_FSYNC);
-		assert_int_equal(slot.state, SLOT_SYNCING);
+		assert_int_equal(report(&slot, SLOT_FSYNC, 0, results[0]), action);
+		assert_int_equal(slot.state, state_after(action));
 	}
 	assert_int_equal(report(&slot, SLOT_FSYNC, 0, results[0]), SLOT_ACTION_NONE);
 	assert_int_equal(slot.state, SLOT_DONE);
@@ -844,10 +849,12 @@ static void run_fsync(const int *results, int error)
 static void test_slot_event_fsync(void **state)
 {
 	(void)state;
-	run_fsync((const int[]){ 0, 1 }, 0);
-	run_fsync((const int[]){ -EINTR, -EAGAIN, 0, 1 }, 0);
-	run_fsync((const int[]){ -EIO, 1 }, -EIO);
-	run_fsync((const int[]){ -EAGAIN, -ENOSPC, 1 }, -ENOSPC);
+	for (uint32_t length = 0; length < 2; length++) {
+		run_fsync(length, (const int[]){ 0, 1 }, 0);
+		run_fsync(length, (const int[]){ -EINTR, -EAGAIN, 0, 1 }, 0);
+		run_fsync(length, (const int[]){ -EIO, 1 }, -EIO);
+		run_fsync(length, (const int[]){ -EAGAIN, -ENOSPC, 1 }, -ENOSPC);
+	}
 }
 
 static enum slot_action not_begun(struct io_slot *slot, int error)

@@ -1,33 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_tree_end.c - how copies end: cancelled, without space, durable; and many at once.
+ * test_tree_end.c - how copies end early: cancelled, drained, without space.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "job.h"
 #include "tree_fixture.h"
-
-/* Something to be in the middle of. */
-static void make_lengthy(struct fixture *f)
-{
-	char path[64];
-
-	make_dir(f, "src");
-	make_dir(f, "src/many");
-	for (unsigned i = 0; i < 600; i++) {
-		(void)snprintf(path, sizeof(path), "src/many/%u", i);
-		make_file(f, path, 500 + i % 100);
-	}
-	make_file(f, "src/large", LARGE);
-	make_dir(f, "src/many/dir");
-	make_file(f, "src/many/dir/large", LARGE / 4);
-}
 
 static void test_tree_cancelled_before_start(void **state)
 {
@@ -150,35 +132,13 @@ static void test_tree_unreferenced_at_once(void **state)
 	assert_names(f, NULL, 2 + 16);
 }
 
-/* A tmpfs in a mount namespace of our own. The old directory's descriptor would not show it. */
-static void mount_small(struct fixture *f, const char *options)
-{
-	struct test_dir *dir = &f->h->dir;
-	char path[sizeof(dir->path) + 8];
-
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-		print_message("no mount namespace of our own: %s\n", strerror(errno));
-		skip();
-	}
-	(void)snprintf(path, sizeof(path), "%s/small", dir->path); /* fits */
-	assert_int_equal(mkdir(path, 0755), 0);
-	if (mount("tmpfs", path, "tmpfs", 0, options) < 0) {
-		print_message("no tmpfs: %s\n", strerror(errno));
-		skip();
-	}
-	f->fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(dup3(f->fd, dir->fd, O_CLOEXEC) == dir->fd);
-	assert_int_equal(close(TAKE_FD(f->fd)), 0);
-}
-
 static void test_tree_no_space(void **state)
 {
 	struct fixture *f = fixture_of(state);
 	const struct order order = { .src = "src", .parent = "small" };
 	char path[64];
 
-	mount_small(f, "size=4m");
+	test_dir_mount(&f->h->dir, "small", "size=4m");
 	make_dir(f, "src");
 	for (unsigned i = 0; i < 60; i++) {
 		(void)snprintf(path, sizeof(path), "src/%u", i);
@@ -198,7 +158,7 @@ static void test_tree_no_inodes(void **state)
 	struct fixture *f = fixture_of(state);
 	char path[64];
 
-	mount_small(f, "size=4m,nr_inodes=300");
+	test_dir_mount(&f->h->dir, "small", "size=4m,nr_inodes=300");
 	make_dir(f, "src");
 	for (unsigned i = 0; i < 400; i++) {
 		if (i % 20 == 0) {
@@ -220,7 +180,7 @@ static void test_tree_between_file_systems(void **state)
 {
 	struct fixture *f = fixture_of(state);
 
-	mount_small(f, "size=100m");
+	test_dir_mount(&f->h->dir, "small", "size=100m");
 	make_sizes(f);
 	make_sparse(f, "src/sparse", "..d.d");
 	make_link(f, "src/sparse", "src/a/sparse");
@@ -235,7 +195,7 @@ static void test_tree_forbidden_device(void **state)
 	struct order order = { .src = "src", .parent = "small" };
 	struct stat st;
 
-	mount_small(f, "size=4m");
+	test_dir_mount(&f->h->dir, "small", "size=4m");
 	make_simple(f);
 	assert_int_equal(fstatat(root_of(f), "small", &st, 0), 0);
 	order.forbidden_dev = st.st_dev;
@@ -250,323 +210,164 @@ static void test_tree_forbidden_device(void **state)
 	(void)check_failure(f, order, -ELOOP);
 }
 
-static void test_tree_several_at_once(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	struct copy_spec range = { .length = LARGE };
-	struct tree_run *runs[2];
-	struct run *beside;
-	struct totals totals;
-
-	make_lengthy(f);
-	stamp_all(f, "src");
-	totals = take_source(f);
-	range.src_fd = test_dir_file(&f->h->dir, true);
-	range.dst_fd = test_dir_file(&f->h->dir, true);
-	test_write_pattern(range.src_fd, 0, LARGE, 1);
-	runs[0] = start(f, &(struct order){ .src = "src", .name = "copy0" });
-	beside = harness_start(f->h, range);
-	runs[1] = start(f, &(struct order){ .src = "src", .name = "copy1" });
-	for (size_t i = 0; i < 2; i++) {
-		check_success(f, runs[i]);
-		check_counters(runs[i], &totals);
-	}
-	assert_int_equal(harness_wait(f->h, beside)->bytes, LARGE);
-	assert_pattern(range.dst_fd, 0, LARGE, 1, 0);
-	take_snapshot(&f->dst, root_of(f), "copy1", false);
-	assert_same_but_atimes(f);
-	take_snapshot(&f->dst, root_of(f), "copy0", false);
-	assert_same_but_atimes(f);
-	assert_names(f, NULL, 3);
-}
-
-/* The workers go from one identity to the other and back. */
-static void test_tree_several_identities_at_once(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	struct order orders[3] = { { .src = "src", .parent = "home", .cred = make_user(f) },
-				   { .src = "src" },
-				   { .src = "src", .parent = "home", .cred = f->user } };
-	struct tree_run *runs[3];
-
-	orders[2].name = "second";
-	make_lengthy(f);
-	make_symlink(f, "x", "src/many/symlink");
-	make_link(f, "src/large", "src/many/link");
-	assert_int_equal(mknodat(root_of(f), "src/many/fifo", S_IFIFO | 0600, 0), 0);
-	set_owner(f, "src/many/1", 5, 6);
-	stamp_all(f, "src");
-	f->h->options.workers = 1;
-	for (size_t i = 0; i < 3; i++)
-		runs[i] = start(f, &orders[i]);
-	for (size_t i = 0; i < 3; i++) {
-		check_success(f, runs[i]);
-		take_snapshot(&f->src, root_of(f), "src", true);
-		if (orders[i].cred)
-			expect_given_to_user(&f->src);
-		take_copy(f, &orders[i]);
-		assert_same_but_atimes(f);
-	}
-}
-
-/* Two for one name: one of them gets it. */
-static void test_tree_two_for_one_name(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	struct tree_run *a, *b;
-
-	make_simple(f);
-	for (unsigned i = 0; i < 10; i++) {
-		a = start(f, &(struct order){ .src = "src" });
-		b = start(f, &(struct order){ .src = "src" });
-		assert_int_equal(wait_for(f, a)->error + wait_for(f, b)->error, -EEXIST);
-		assert_names(f, NULL, 2);
-		remove_copy(f, "copy");
-	}
-}
-
-static void test_tree_progress(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	struct job_progress progress, last = { 0 };
-	struct tree_run *run;
-	struct totals totals;
-
-	make_lengthy(f);
-	totals = take_source(f);
-	run = prepare(f, &(struct order){ .src = "src" });
-	job_get_progress(run->run.job, &progress);
-	assert_int_equal(progress.bytes, 0);
-	assert_int_equal(progress.files_total, 0);
-	assert_false(progress.ended);
-	job_start(run->run.job);
-	do {
-		job_get_progress(run->run.job, &progress);
-		assert_true(progress.bytes >= last.bytes && progress.bytes <= totals.bytes);
-		assert_true(progress.files >= last.files && progress.files <= totals.files);
-		assert_true(progress.bytes_total >= last.bytes_total);
-		assert_true(progress.bytes_total <= totals.bytes);
-		assert_true(progress.files_total >= last.files_total);
-		assert_true(progress.files_total <= totals.files);
-		last = progress;
-	} while (!progress.ended && sem_trywait(&run->run.ended) < 0);
-	if (!progress.ended)
-		sem_post(&run->run.ended); /* for check_success() */
-	check_success(f, run);
-	check_counters(run, &totals);
-}
-
-/* Depth, hard links between directories, and what is no file. */
-static void make_countable(struct fixture *f)
-{
-	char path[256] = "src/deep";
-
-	make_lengthy(f);
-	make_file(f, "src/linked", 12345);
-	make_dir(f, "src/links");
-	make_link(f, "src/linked", "src/links/linked");
-	make_symlink(f, "linked", "src/links/symlink");
-	for (unsigned i = 0; i < 50; i++) {
-		make_dir(f, path);
-		(void)strcat(path, "/d");
-	}
-	make_file(f, path, 1);
-}
-
-static void test_tree_count_ahead(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	struct job_progress progress;
-	struct tree_run *run;
-	struct totals totals;
-
-	make_countable(f);
-	totals = take_source(f);
-	run = prepare(f, &(struct order){ .src = "src" });
-	job_get_progress(run->run.job, &progress);
-	assert_false(progress.totals_known);
-	job_count(run->run.job);
-	job_get_progress(run->run.job, &progress);
-	assert_true(progress.totals_known);
-	assert_int_equal(progress.files_total, totals.files);
-	assert_int_equal(progress.bytes_total, totals.bytes);
-	job_want_totals(run->run.job); /* again, and by the thread: it must not hurt */
-	job_cancel(run->run.job);
-	job_start(run->run.job);
-	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
-}
-
-static void test_tree_count_while_it_runs(void **state)
+/* Which takes long where much is to be written. */
+static void test_tree_cancelled_in_syncfs(void **state)
 {
 	struct fixture *f = fixture_of(state);
 	struct tree_run *run;
-	struct totals totals;
-
-	make_countable(f);
-	totals = take_source(f);
-	run = prepare(f, &(struct order){ .src = "src" });
-	job_start(run->run.job);
-	job_want_totals(run->run.job);
-	job_want_totals(run->run.job);
-	check_success(f, run);
-	check_counters(run, &totals);
-}
-
-static void test_tree_count_stops_when_cancelled(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	struct job_progress progress;
-	struct tree_run *run;
-
-	make_countable(f);
-	run = prepare(f, &(struct order){ .src = "src" });
-	job_cancel(run->run.job);
-	job_count(run->run.job);
-	job_get_progress(run->run.job, &progress);
-	assert_false(progress.totals_known);
-	job_start(run->run.job);
-	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
-}
-
-static void test_tree_fsync_file(void **state)
-{
-	struct fixture *f = fixture_of(state);
-	char path[64];
-
-	mount_small(f, "size=100m"); /* where it costs nothing */
-	make_dir(f, "src");
-	/* Of a group's files all are synced at once, however many were read. */
-	for (unsigned i = 0; i < 2000; i++) {
-		(void)snprintf(path, sizeof(path), "src/%u", i);
-		make_file(f, path, i % 32 == 0);
-	}
-	make_file(f, "src/large", 3 * B + 1);
-	stamp_all(f, "src");
-	f->h->options.fsync = ENGINE_FSYNC_FILE;
-	(void)check_order(f, (struct order){ .src = "src", .parent = "small" });
-	(void)check_order(f,
-			  (struct order){ .src = "src/large", .parent = "small", .name = "file" });
-	harness_engine_free(f->h);
-	f->h->options.workers = 1;
-	f->h->options.queue_depth = 1;
-	(void)check_order(f, (struct order){ .src = "src", .parent = "small", .name = "copy2" });
-	assert_int_equal(faults.syncs, 0);
-}
-
-static void test_tree_fsync_file_on_disk(void **state)
-{
-	struct fixture *f = fixture_of(state);
-
-	make_simple(f);
-	f->h->options.fsync = ENGINE_FSYNC_FILE;
-	(void)check_copy(f);
-	if (f->h->options.io != ENGINE_IO_SYNC)
-		return; /* the ring has an fsync of its own */
-	set_fault(&faults.fsync_error, EIO);
-	(void)check_failure(f, (struct order){ .src = "src", .name = "fails" }, -EIO);
-	/* A small file alone. */
-	assert_string_equal(check_failure(f, (struct order){ .src = "src/dir", .name = "fails" },
-					  -EIO)
-				    ->failed_call,
-			    "fsync");
-}
-
-static void test_tree_fsync_tree(void **state)
-{
-	struct fixture *f = fixture_of(state);
 
 	make_simple(f);
 	f->h->options.fsync = ENGINE_FSYNC_TREE;
-	(void)check_copy(f);
-	assert_true(__atomic_load_n(&faults.syncs, __ATOMIC_RELAXED) > 0);
-	(void)check_order(f, (struct order){ .src = "src/large", .name = "file" });
-
-	set_fault(&faults.syncfs_error, EIO);
-	assert_string_equal(
-		check_failure(f, (struct order){ .src = "src", .name = "fails" }, -EIO)->failed_call,
-		"syncfs");
-	set_fault(&faults.syncfs_error, 0);
-	/* Of the directory in which it has appeared: it is taken away again. */
-	set_fault(&faults.fsync_error, EIO);
-	assert_string_equal(
-		check_failure(f, (struct order){ .src = "src", .name = "fails" }, -EIO)->failed_call,
-		"fsync");
+	run = prepare(f, &(struct order){ .src = "src" });
+	faults.cancelled_by_sync = run->run.job;
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+	assert_int_equal(__atomic_load_n(&faults.syncs, __ATOMIC_RELAXED), 1);
+	assert_false(run->run.result.published);
+	assert_names(f, NULL, 1);
 }
 
-static uint32_t next_random(uint32_t *random)
-{
-	*random ^= *random << 13;
-	*random ^= *random >> 17;
-	*random ^= *random << 5;
-	return *random;
-}
-
-static uint64_t random_size(uint32_t *random)
-{
-	static const uint64_t bounds[] = { 1, 10, 100, 1000, 5000, 5000, 20000, 20000 };
-	uint32_t kind = next_random(random) % 100;
-
-	if (kind == 0)
-		return next_random(random) % (5 * B);
-	return next_random(random) % bounds[kind % ARRAY_SIZE(bounds)];
-}
-
-/* One entry of the random tree. */
-static void make_random(struct fixture *f, unsigned i, unsigned *n_dirs, unsigned *n_files,
-			uint32_t *random)
-{
-	const char *dir = f->dirs[next_random(random) % *n_dirs];
-	uint32_t kind = next_random(random) % 100;
-	char path[160];
-
-	(void)snprintf(path, sizeof(path), "%s/%u", dir, i);
-	if (kind < 10 && *n_dirs < ARRAY_SIZE(f->dirs) && strlen(dir) < 100) {
-		make_dir(f, path);
-		(void)strcpy(f->dirs[(*n_dirs)++], path);
-	} else if (kind < 22 && *n_files > 0) {
-		make_link(f, f->files[next_random(random) % *n_files], path);
-	} else if (kind < 26) {
-		make_symlink(f, path, path);
-	} else if (kind < 28) {
-		assert_int_equal(mknodat(root_of(f), path, S_IFIFO | 0600, 0), 0);
-	} else if (kind == 28 && i % 4 == 0) {
-		make_sparse(f, path, ".d.");
-	} else {
-		make_file(f, path, random_size(random));
-		set_mode(f, path, 0400 | (next_random(random) & 07377));
-		if (kind < 40)
-			(void)snprintf(f->files[(*n_files)++ % ARRAY_SIZE(f->files)],
-				       sizeof(f->files[0]), "%s", path);
-		*n_files = MIN(*n_files, (unsigned)ARRAY_SIZE(f->files));
-	}
-}
-
-static void check_stress(void **state, unsigned workers, unsigned rounds)
+/* Nobody waits for it, not even when what was staged is removed; only the engine's end does. */
+static void test_tree_cancelled_while_syncfs_hangs(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	unsigned n_dirs = 1, n_files = 0;
-	uint32_t random = 20240229;
+	struct tree_run *run;
 
-	f->h->options.workers = workers;
+	make_simple(f);
+	f->h->options.fsync = ENGINE_FSYNC_TREE;
+	__atomic_store_n(&faults.syncfs_hangs, true, __ATOMIC_RELAXED);
+	run = start(f, &(struct order){ .src = "src" });
+	while (__atomic_load_n(&faults.syncfs_hanging, __ATOMIC_RELAXED) == 0)
+		sched_yield();
+	assert_int_equal(job_get_verdict(run->run.job), 0);
+	job_cancel(run->run.job);
+	assert_int_equal(job_get_verdict(run->run.job), -ECANCELED);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+	assert_int_equal(__atomic_load_n(&faults.syncfs_hanging, __ATOMIC_RELAXED), 1);
+	assert_names(f, NULL, 1);
+	__atomic_store_n(&faults.syncfs_hangs, false, __ATOMIC_RELAXED);
+	harness_engine_free(f->h);
+	assert_int_equal(__atomic_load_n(&faults.syncfs_hanging, __ATOMIC_RELAXED), 0);
+}
+
+/* More than there are threads for it: some are never begun. */
+static void test_tree_cancelled_many_while_syncfs_hangs(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *runs[2 * SYNCFS_THREADS_MAX];
+	char names[ARRAY_SIZE(runs)][8];
+
+	make_simple(f);
+	f->h->options.fsync = ENGINE_FSYNC_TREE;
+	__atomic_store_n(&faults.syncfs_hangs, true, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < ARRAY_SIZE(runs); i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "copy%u", i);
+		runs[i] = start(f, &(struct order){ .src = "src", .name = names[i] });
+	}
+	while (__atomic_load_n(&faults.syncfs_hanging, __ATOMIC_RELAXED) < SYNCFS_THREADS_MAX)
+		sched_yield();
+	for (unsigned i = 1; i < ARRAY_SIZE(runs); i++)
+		job_cancel(runs[i]->run.job);
+	for (unsigned i = 1; i < ARRAY_SIZE(runs); i++)
+		assert_int_equal(wait_for(f, runs[i])->error, -ECANCELED);
+	__atomic_store_n(&faults.syncfs_hangs, false, __ATOMIC_RELAXED);
+	check_success(f, runs[0]);
+	assert_names(f, NULL, 2);
+}
+
+/* Written back in pieces: those in flight are waited for, and no other is begun. */
+static void test_tree_cancelled_while_written_back(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const uint64_t size = 64 * MIB;
+	struct tree_run *run;
+
 	make_dir(f, "src");
-	(void)strcpy(f->dirs[0], "src");
-	for (unsigned i = 1; i < 3000; i++)
-		make_random(f, i, &n_dirs, &n_files, &random);
-	stamp_all(f, "src");
-	for (unsigned round = 0; round < rounds; round++) {
-		(void)check_copy(f);
-		remove_copy(f, "copy");
+	make_file(f, "src/file", size);
+	f->h->options.fsync = ENGINE_FSYNC_FILE;
+	run = prepare(f, &(struct order){ .src = "src" });
+	faults.cancelled_by_flush = run->run.job;
+	faults.cancelling_flush = 5;
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+	assert_in_range(faults.flushes, 5, 8);
+	assert_names(f, NULL, 1);
+
+	faults.cancelling_flush = 0;
+	faults.flushes = 0;
+	(void)check_copy(f);
+	assert_int_equal(faults.flushes, size / (4 * MIB));
+}
+
+/*
+ * A range is answered with what is there, as always, but not with all of it: whoever was not killed by a signal
+ * goes on where they were, and gets the fsync with the rest.
+ */
+static void test_copy_cancelled_while_written_back(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const uint64_t size = 64 * MIB;
+	struct copy_spec spec = { .length = size };
+	struct run *run;
+
+	f->h->options.fsync = ENGINE_FSYNC_FILE;
+	spec.src_fd = harness_src(f->h, true, size);
+	spec.dst_fd = test_dir_file(&f->h->dir, true);
+	run = harness_prepare(f->h, spec);
+	faults.cancelled_by_flush = run->job;
+	faults.cancelling_flush = 5;
+	job_start(run->job);
+	assert_result(harness_wait(f->h, run), 0, size - 1);
+	assert_in_range(faults.flushes, 5, 8);
+	faults.cancelling_flush = 0;
+	spec.src_offset = spec.dst_offset = size - 1;
+	assert_result(harness_copy(f->h, spec), 0, 1);
+}
+
+/* What was not compared to its end gets no name, and what is left of it is not even read. */
+static void test_tree_cancelled_while_verified(void **state)
+{
+	static const uint64_t sizes[] = { 100, 20 * MIB };
+	static const struct tree_options options = { .existing = TREE_EXISTING_MERGE,
+						     .fsync = TREE_AS_ENGINE,
+						     .reflink = ENGINE_REFLINK_NEVER,
+						     .verify = true };
+	struct fixture *f = fixture_of(state);
+	struct job_progress progress;
+	struct tree_run *run;
+
+	make_dir(f, "copy");
+	make_dir(f, "src");
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		make_file(f, i ? "src/large" : "src/small", sizes[i]);
+		run = prepare(f, &(struct order){ .src = "src", .options = &options });
+		faults.cancelled_by_verify = run->run.job;
+		job_start(run->run.job);
+		assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+		job_get_progress(run->run.job, &progress);
+		assert_true(progress.verifies && progress.bytes > 0);
+		assert_int_equal(progress.bytes_verified, 0);
+		assert_int_equal(run->run.result.files, 0);
+		assert_names(f, "copy", 0);
 	}
 }
 
-static void test_tree_stress_one_worker(void **state)
+/* Who cancels that late has not cancelled: the copy is there. */
+static void test_tree_cancelled_when_published(void **state)
 {
-	check_stress(state, 1, 5);
-}
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
 
-static void test_tree_stress_eight_workers(void **state)
-{
-	check_stress(state, 8, 5);
+	make_simple(f);
+	run = prepare(f, &(struct order){ .src = "src" });
+	faults.cancelled_by_rename = run->run.job;
+	job_start(run->run.job);
+	assert_int_equal(wait_for(f, run)->error, 0);
+	assert_true(run->run.result.published);
+	assert_int_equal(job_get_verdict(run->run.job), 0);
+	faults.cancelled_by_rename = NULL;
+	run = check_failure(f, (struct order){ .src = "src" }, -EEXIST);
+	assert_int_equal(job_get_verdict(run->run.job), -EEXIST);
 }
 
 int main(int argc, char **argv)
@@ -581,18 +382,13 @@ int main(int argc, char **argv)
 		TEST_BOTH_IN_MEMORY(test_tree_no_inodes),
 		TEST_BOTH(test_tree_between_file_systems),
 		TEST_BOTH(test_tree_forbidden_device),
-		TEST_BOTH_IN_MEMORY(test_tree_several_at_once),
-		TEST_BOTH_IN_MEMORY(test_tree_several_identities_at_once),
-		TEST_BOTH_IN_MEMORY(test_tree_two_for_one_name),
-		TEST_BOTH_IN_MEMORY(test_tree_progress),
-		TEST_BOTH_IN_MEMORY(test_tree_count_ahead),
-		TEST_BOTH_IN_MEMORY(test_tree_count_while_it_runs),
-		TEST_BOTH_IN_MEMORY(test_tree_count_stops_when_cancelled),
-		TEST_BOTH_IN_MEMORY(test_tree_fsync_file),
-		TEST_BOTH(test_tree_fsync_file_on_disk),
-		TEST_BOTH(test_tree_fsync_tree),
-		TEST_BOTH_IN_MEMORY(test_tree_stress_one_worker),
-		TEST_BOTH_IN_MEMORY(test_tree_stress_eight_workers),
+		TEST_BOTH(test_tree_cancelled_in_syncfs),
+		TEST_BOTH(test_tree_cancelled_while_syncfs_hangs),
+		TEST_BOTH(test_tree_cancelled_many_while_syncfs_hangs),
+		TEST_BOTH(test_tree_cancelled_while_written_back),
+		TEST_BOTH(test_copy_cancelled_while_written_back),
+		TEST_BOTH_IN_MEMORY(test_tree_cancelled_while_verified),
+		TEST_BOTH_IN_MEMORY(test_tree_cancelled_when_published),
 	};
 
 	test_begin(argc, argv);

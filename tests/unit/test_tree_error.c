@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -407,19 +406,73 @@ static void test_tree_changed_twice_large(void **state)
 	check_changed_twice(state, 4 * MIB + 1);
 }
 
+/* What is kept all the same is on stable storage as the rest is. */
+static void check_changed_synced(void **state, uint64_t size)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = go_on;
+
+	options.fsync = ENGINE_FSYNC_FILE;
+	make_two(f, size);
+	faults.source_grows = 2;
+	(void)run_order(f, &(struct order){ .src = "src", .options = &options }, -EBUSY);
+	assert_true(is_there(f, "copy/x"));
+	assert_int_equal(faults.file_syncs, 2);
+	/* In its second attempt from the beginning. */
+	faults.create_error = ENOENT;
+	faults.create_fails = faults.source_grows = 1;
+	(void)run_order(f, &(struct order){ .src = "src", .name = "again", .options = &options },
+			-EBUSY);
+	assert_true(is_there(f, "again/x"));
+	assert_int_equal(faults.file_syncs, 4);
+}
+
+static void test_tree_changed_synced(void **state)
+{
+	check_changed_synced(state, 100);
+}
+
+static void test_tree_changed_synced_large(void **state)
+{
+	check_changed_synced(state, 4 * MIB + 1);
+}
+
 static const struct tree_options verified = { .verify = true, .fsync = TREE_AS_ENGINE };
 
 static void test_tree_verify(void **state)
 {
 	struct fixture *f = fixture_of(state);
 	struct order order = { .src = "src", .options = &verified };
+	struct job_progress progress;
 
 	make_sizes(f);
 	make_sparse(f, "src/sparse", ".d..d...");
 	make_sparse(f, "src/hole", "....");
 	make_file(f, "src/long", 20 * MIB + 1);
 	stamp_all(f, "src");
-	(void)check_order(f, order);
+	job_get_progress(check_order(f, order)->run.job, &progress);
+	assert_true(progress.verifies);
+	assert_int_equal(progress.bytes_verified, progress.bytes);
+}
+
+/* Files that are made belong to somebody else than their maker. */
+static void test_tree_verify_foreign_owner(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options merge = verified;
+
+	make_dir(f, "there");
+	make_two(f, 100);
+	make_file(f, "src/large", 4 * MIB);
+	faults.foreign_owner = true;
+	(void)run_order(f, &(struct order){ .src = "src", .options = &verified }, 0);
+	(void)run_order(
+		f, &(struct order){ .src = "src/x", .name = "single", .options = &verified }, 0);
+	merge.existing = TREE_EXISTING_MERGE;
+	(void)run_order(f, &(struct order){ .src = "src", .name = "there", .options = &merge }, 0);
+	assert_names(f, NULL, 4);
+	assert_names(f, "copy", 3);
+	assert_names(f, "there", 3);
 }
 
 static void check_broken(void **state, uint64_t size)
@@ -445,6 +498,45 @@ static void test_tree_verify_broken(void **state)
 static void test_tree_verify_broken_large(void **state)
 {
 	check_broken(state, 20 * MIB);
+}
+
+/* One file's ECANCELED, from a server, is an error of that file. DEST stays what it was. */
+static void check_foreign_cancel(struct fixture *f, bool verify)
+{
+	struct tree_options options = verified;
+	struct job_failure failure;
+	struct tree_run *run;
+
+	options.verify = verify;
+	(void)check_failure(f, (struct order){ .src = "src", .options = &options }, -EIO);
+	(void)check_failure(f, (struct order){ .src = "src/x", .options = &options }, -EIO);
+	options.existing = TREE_EXISTING_REPLACE;
+	run = check_failure(f, (struct order){ .src = "src", .name = "old", .options = &options },
+			    -EIO);
+	assert_int_equal(job_get_failures(run->run.job, &failure, 1), 1);
+	assert_string_equal(failure.path, "x");
+	assert_int_equal(failure.error, -EIO);
+	assert_true(is_there(f, "old/file"));
+	options.on_error = TREE_ON_ERROR_CONTINUE;
+	run = run_order(f, &(struct order){ .src = "src", .options = &options }, -EIO);
+	assert_int_equal(run->run.result.failures, 1);
+	assert_false(is_there(f, "copy/x"));
+	assert_true(is_there(f, "copy/y"));
+	remove_copy(f, "copy");
+}
+
+static void test_tree_server_cancels(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_dir(f, "old");
+	make_file(f, "old/file", 10);
+	make_two(f, 2 * MIB);
+	faults.settle_error = ECANCELED;
+	check_foreign_cancel(f, false);
+	faults.settle_error = 0;
+	faults.verify_error = ECANCELED;
+	check_foreign_cancel(f, true);
 }
 
 /* A path that is longer than what is told of it keeps its end. */
@@ -501,18 +593,11 @@ static void test_tree_one_file_system(void **state)
 {
 	struct fixture *f = fixture_of(state);
 	const struct tree_options one = { .one_file_system = true, .fsync = TREE_AS_ENGINE };
-	char path[sizeof(f->h->dir.path) + 16];
 	struct stat st;
 
-	need_root("mount");
 	make_dir(f, "src");
-	make_dir(f, "src/small");
 	make_file(f, "src/x", 100);
-	(void)snprintf(path, sizeof(path), "%s/src/small", f->h->dir.path);
-	if (mount("tmpfs", path, "tmpfs", 0, "size=1m,mode=0751") < 0) {
-		print_message("cannot mount here\n");
-		skip();
-	}
+	test_dir_mount(&f->h->dir, "src/small", "size=1m,mode=0751");
 	make_file(f, "src/small/file", 10);
 	(void)run_order(f, &(struct order){ .src = "src", .name = "all" }, 0);
 	assert_true(is_there(f, "all/small/file"));
@@ -549,9 +634,13 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_tree_changed_once_large),
 		TEST_BOTH(test_tree_changed_twice),
 		TEST_BOTH(test_tree_changed_twice_large),
+		TEST_BOTH(test_tree_changed_synced),
+		TEST_BOTH(test_tree_changed_synced_large),
 		TEST_BOTH(test_tree_verify),
+		TEST_BOTH(test_tree_verify_foreign_owner),
 		TEST_BOTH(test_tree_verify_broken),
 		TEST_BOTH(test_tree_verify_broken_large),
+		TEST_BOTH(test_tree_server_cancels),
 		TEST_BOTH(test_tree_long_path),
 		TEST_BOTH(test_tree_one_file_system),
 	};

@@ -95,6 +95,31 @@ static void test_existing_merge_inherits_nothing(void **state)
 	assert_copied(f);
 }
 
+/* Each file is on stable storage before it takes the place of another. */
+static void test_existing_merge_syncs_first(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_MERGE);
+	struct stat before, after;
+
+	if (f->h->options.io != ENGINE_IO_SYNC)
+		skip(); /* the ring has an fsync of its own */
+	make_dir(f, "src");
+	make_file(f, "src/file", 1000);
+	make_dir(f, "copy");
+	make_file(f, "copy/file", 10);
+	before = stat_of(f, "copy/file");
+	set_fault(&faults.fsync_error, EIO);
+	options.fsync = ENGINE_FSYNC_TREE;
+	assert_int_equal(
+		wait_for(f, start(f, &(struct order){ .src = "src", .options = &options }))->error,
+		-EIO);
+	after = stat_of(f, "copy/file");
+	assert_int_equal(after.st_ino, before.st_ino);
+	assert_int_equal(after.st_size, 10);
+	assert_names(f, "copy", 1);
+}
+
 /* Again: nothing is done. */
 static void test_existing_resumes(void **state)
 {
@@ -226,6 +251,91 @@ static void test_existing_other_kinds(void **state)
 	assert_int_equal(stat_of(f, "copy").st_size, 5);
 }
 
+static void check_merge_close_fails(struct fixture *f, const struct tree_options *options)
+{
+	struct job_failure failures[4];
+	struct tree_run *run;
+
+	set_fault(&faults.close_error, EIO);
+	run = start(f, &(struct order){ .src = "src", .options = options });
+	assert_int_equal(wait_for(f, run)->error, -EIO);
+	set_fault(&faults.close_error, 0);
+	assert_int_equal(job_get_failures(run->run.job, failures, 4), 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_string_equal(failures[i].call, "close");
+	assert_int_equal(run->run.result.files, 0);
+	assert_int_equal(stat_of(f, "copy/small").st_size, 20);
+	assert_int_equal(stat_of(f, "copy/large").st_size, 20);
+	assert_names(f, "copy", 2);
+}
+
+/* What says only when it is closed that it is not whole gets no name, whatever an fsync has said. */
+static void test_existing_merge_close_fails(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_MERGE);
+
+	make_dir(f, "src");
+	make_file(f, "src/new", 10);
+	make_file(f, "src/small", 10);
+	make_file(f, "src/large", 4 * MIB);
+	make_dir(f, "copy");
+	make_file(f, "copy/small", 20);
+	make_file(f, "copy/large", 20);
+	options.on_error = TREE_ON_ERROR_CONTINUE;
+	check_merge_close_fails(f, &options);
+	options.fsync = ENGINE_FSYNC_FILE;
+	check_merge_close_fails(f, &options);
+	options.fsync = TREE_AS_ENGINE;
+	options.verify = true;
+	check_merge_close_fails(f, &options);
+}
+
+/* Without a descriptor for the close before the last one, what is complete has its name all the same. */
+static void test_existing_merge_without_descriptors(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_dir(f, "src");
+	make_file(f, "src/small", 10);
+	make_file(f, "src/large", 4 * MIB);
+	make_dir(f, "copy");
+	make_file(f, "copy/small", 20);
+	set_fault(&faults.dup_error, EBADF);
+	(void)copy_with(f, TREE_EXISTING_MERGE, "src", -EBADF);
+	assert_int_equal(stat_of(f, "copy/small").st_size, 20);
+	set_fault(&faults.dup_error, EMFILE);
+	(void)copy_with(f, TREE_EXISTING_MERGE, "src", 0);
+	assert_copied(f);
+}
+
+/* Who cancels while a file is closed, which may take long, finds what was there. */
+static void test_existing_merge_cancelled_in_close(void **state)
+{
+	static const uint64_t sizes[] = { 10, 4 * MIB }; /* in a group, and alone */
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_MERGE);
+
+	make_dir(f, "copy");
+	make_file(f, "copy/file", 20);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct tree_run *run;
+
+		make_dir(f, "src");
+		make_file(f, "src/file", sizes[i]);
+		make_file(f, "src/new", sizes[i]);
+		run = prepare(f, &(struct order){ .src = "src", .options = &options });
+		faults.cancelled_by_close = run->run.job;
+		job_start(run->run.job);
+		assert_int_equal(wait_for(f, run)->error, -ECANCELED);
+		assert_null(faults.cancelled_by_close);
+		assert_int_equal(run->run.result.files, 0);
+		assert_int_equal(stat_of(f, "copy/file").st_size, 20);
+		assert_names(f, "copy", 1);
+		remove_copy(f, "src");
+	}
+}
+
 static void test_existing_replace(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -287,6 +397,33 @@ static void test_existing_replace_in_steps(void **state)
 	assert_names(f, NULL, 2);
 }
 
+/*
+ * What has replaced something, and perhaps would be gone after a crash, cannot be taken back there: it stays,
+ * and so does what was there, where anything is left of it.
+ */
+static void test_existing_replace_in_steps_unsynced(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+
+	make_many(f);
+	f->h->options.fsync = ENGINE_FSYNC_TREE;
+	make_file(f, "copy", 10);
+	set_fault(&faults.rename_error, EINVAL);
+	set_fault(&faults.fsync_error, EIO);
+	run = copy_with(f, TREE_EXISTING_REPLACE, "src/large", -EIO);
+	assert_true(run->run.result.published);
+	assert_int_equal(stat_of(f, "copy").st_size, 4 * MIB);
+	assert_names(f, NULL, 2);
+	assert_int_equal(unlinkat(root_of(f), "copy", 0), 0);
+	make_dir(f, "copy");
+	make_file(f, "copy/old", 10);
+	run = copy_with(f, TREE_EXISTING_REPLACE, "src", -EIO);
+	assert_true(run->run.result.published);
+	assert_copied(f);
+	assert_names(f, NULL, 3);
+}
+
 static void test_existing_overlap(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -310,6 +447,60 @@ static void test_existing_overlap(void **state)
 	assert_names(f, "src", 8);
 }
 
+/* DEST has the source in it, and a merge would come upon it by the source's own names. */
+static void test_existing_merge_above_source(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_options options = with(TREE_EXISTING_MERGE);
+	struct order order = { .src = "copy/b", .options = &options };
+
+	make_dir(f, "copy");
+	make_dir(f, "copy/b");
+	make_file(f, "copy/b/file", 1000);
+	make_dir(f, "copy/b/b");
+	make_file(f, "copy/b/b/file", 10);
+	make_file(f, "copy/b/b/other", 10);
+	stamp_all(f, "copy");
+	take_snapshot(&f->src, root_of(f), "copy/b", true);
+	for (int e = TREE_EXISTING_MERGE; e <= TREE_EXISTING_UPDATE; e++) {
+		options.existing = (enum tree_existing)e;
+		(void)check_failure(f, order, -EINVAL);
+		take_snapshot(&f->dst, root_of(f), "copy/b", true);
+		assert_same_but_atimes(f);
+	}
+	/* Where the names do not lead into it, it is a merge like others. */
+	remove_copy(f, "copy/b/b");
+	take_snapshot(&f->src, root_of(f), "copy/b", true);
+	(void)copy_with(f, TREE_EXISTING_MERGE, "copy/b", 0);
+	assert_int_equal(stat_of(f, "copy/file").st_size, 1000);
+	take_snapshot(&f->dst, root_of(f), "copy/b", true);
+	assert_same_but_atimes(f);
+}
+
+/* Files of the source that have names in DEST, too: none of them is written to. */
+static void test_existing_merge_links_of_source(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+
+	make_dir(f, "src");
+	make_file(f, "src/one", 1000);
+	make_file(f, "src/two", 2000);
+	stamp_all(f, "src");
+	take_snapshot(&f->src, root_of(f), "src", true);
+	make_dir(f, "copy");
+	make_link(f, "src/one", "copy/one");
+	make_link(f, "src/one", "copy/two");
+	run = copy_with(f, TREE_EXISTING_MERGE, "src", 0);
+	assert_int_equal(run->run.result.skipped, 1);
+	assert_int_equal(run->run.result.files, 1);
+	assert_int_equal(stat_of(f, "copy/one").st_ino, stat_of(f, "src/one").st_ino);
+	assert_int_equal(stat_of(f, "copy/two").st_size, 2000);
+	remove_copy(f, "copy");
+	take_snapshot(&f->dst, root_of(f), "src", true);
+	assert_same_but_atimes(f);
+}
+
 static void test_existing_root_is_a_file(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -329,6 +520,181 @@ static void test_existing_root_is_a_file(void **state)
 	assert_int_equal(run->run.result.skipped, 1);
 	(void)copy_with(f, TREE_EXISTING_REPLACE, "src", 0);
 	assert_int_equal(stat_of(f, "copy").st_size, 1000);
+	assert_names(f, NULL, 2);
+}
+
+/* Somebody writes to DEST while it is copied; on a worker's thread. */
+static struct {
+	int root;
+	const char *path;
+	time_t mtime;
+	bool anew; /* another file in its place */
+	bool removed;
+	bool failed;
+} meanwhile;
+
+static void write_meanwhile(void)
+{
+	const struct timespec times[2] = { { meanwhile.mtime, 0 }, { meanwhile.mtime, 0 } };
+	_cleanup_close_ int fd = -1;
+
+	if ((meanwhile.anew || meanwhile.removed) &&
+	    unlinkat(meanwhile.root, meanwhile.path, 0) < 0)
+		meanwhile.failed = true;
+	if (meanwhile.removed)
+		return;
+	fd = openat(meanwhile.root, meanwhile.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || pwrite(fd, "mine", 4, 0) != 4 || futimens(fd, times) < 0)
+		meanwhile.failed = true;
+}
+
+/* Copies src to DEST, of which @name is written to when its copy is complete. */
+static struct tree_run *copy_meanwhile(struct fixture *f, enum tree_existing existing,
+				       const char *name, time_t mtime)
+{
+	struct tree_run *run;
+
+	meanwhile.root = root_of(f);
+	meanwhile.mtime = mtime;
+	faults.create_name = name;
+	faults.settling = write_meanwhile;
+	run = copy_with(f, existing, "src", 0);
+	faults.settling = NULL;
+	assert_false(meanwhile.failed);
+	assert_true(run->run.result.published);
+	assert_names(f, NULL, 2);
+	return run;
+}
+
+static void assert_mine(struct fixture *f, const char *path, bool mine)
+{
+	_cleanup_close_ int fd = openat(root_of(f), path, O_RDONLY | O_CLOEXEC);
+	char is[4];
+
+	assert_int_equal(pread(fd, is, sizeof(is), 0), sizeof(is));
+	assert_int_equal(memcmp(is, "mine", sizeof(is)) == 0, mine);
+}
+
+/* The same in a directory (@path in DEST, @name in the source) and of a file. */
+static void check_written_meanwhile(struct fixture *f, const char *path, const char *name)
+{
+	static const time_t newer = 2000000000, older = 2;
+	struct job_progress progress;
+	struct tree_run *run;
+
+	meanwhile.path = path;
+	meanwhile.removed = meanwhile.anew = false;
+	for (int anew = 0; anew <= 1; anew++) {
+		meanwhile.anew = anew;
+		set_mtime(f, path, 1);
+		run = copy_meanwhile(f, TREE_EXISTING_UPDATE, name, newer);
+		assert_mine(f, path, true);
+		assert_int_equal(run->run.result.skipped, 1);
+		assert_int_equal(run->run.result.files, 0);
+		job_get_progress(run->run.job, &progress);
+		assert_int_equal(progress.files + progress.files_skipped, progress.files_total);
+		assert_int_equal(progress.bytes + progress.bytes_skipped, progress.bytes_total);
+		/* What the options say of it when it is seen for the first time. */
+		set_mtime(f, path, 1);
+		run = copy_meanwhile(f, TREE_EXISTING_UPDATE, name, older);
+		assert_mine(f, path, false);
+		assert_int_equal(run->run.result.files, 1);
+		set_mtime(f, path, 1);
+		(void)copy_meanwhile(f, TREE_EXISTING_MERGE, name, newer);
+		assert_mine(f, path, false);
+	}
+	meanwhile.removed = true;
+	set_mtime(f, path, 1);
+	(void)copy_meanwhile(f, TREE_EXISTING_UPDATE, name, newer);
+	assert_mine(f, path, false);
+}
+
+static void test_existing_written_meanwhile(void **state)
+{
+	struct fixture *f = fixture_of(state);
+
+	make_dir(f, "src");
+	make_file(f, "src/small", 1000);
+	make_dir(f, "copy");
+	make_file(f, "copy/small", 10);
+	check_written_meanwhile(f, "copy/small", "small");
+	remove_copy(f, "src/small");
+	make_file(f, "src/large", 4 * MIB);
+	make_file(f, "copy/large", 10);
+	check_written_meanwhile(f, "copy/large", "large");
+	assert_names(f, "copy", 2);
+}
+
+/* Its further names do not become links of what was left. */
+static void test_existing_link_written_meanwhile(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+
+	make_dir(f, "src");
+	make_file(f, "src/one", 1000);
+	make_dir(f, "copy");
+	make_file(f, "copy/one", 10);
+	set_mtime(f, "copy/one", 1);
+	make_dir(f, "src/d");
+	make_link(f, "src/one", "src/d/two");
+	meanwhile.path = "copy/one";
+	meanwhile.removed = meanwhile.anew = false;
+	f->h->options.workers = 1; /* which comes upon the names in this order */
+	run = copy_meanwhile(f, TREE_EXISTING_UPDATE, "one", 2000000000);
+	assert_mine(f, "copy/one", true);
+	assert_mine(f, "copy/d/two", false);
+	assert_int_equal(stat_of(f, "copy/one").st_nlink, 1);
+	assert_int_equal(run->run.result.skipped, 1);
+}
+
+static void test_existing_root_written_meanwhile(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct stat before;
+
+	make_file(f, "src", 4 * MIB);
+	make_file(f, "copy", 10);
+	check_written_meanwhile(f, "copy", "src");
+	/* Who has it replaced has it replaced. */
+	meanwhile.removed = meanwhile.anew = false;
+	before = stat_of(f, "copy");
+	(void)copy_meanwhile(f, TREE_EXISTING_REPLACE, "src", 2000000000);
+	assert_mine(f, "copy", false);
+	assert_true(stat_of(f, "copy").st_ino != before.st_ino);
+}
+
+static void write_both_meanwhile(void)
+{
+	const struct timespec times[2] = { { meanwhile.mtime + 1, 0 }, { meanwhile.mtime + 1, 0 } };
+
+	write_meanwhile();
+	if (utimensat(meanwhile.root, "src", times, 0) < 0)
+		meanwhile.failed = true;
+}
+
+/* What it is replaced by is what was copied, not what the source has become since. */
+static void test_existing_root_both_written_meanwhile(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_run *run;
+
+	make_file(f, "src", 4 * MIB);
+	make_file(f, "copy", 10);
+	set_mtime(f, "copy", 1);
+	meanwhile.path = "copy";
+	meanwhile.removed = meanwhile.anew = false;
+	meanwhile.root = root_of(f);
+	meanwhile.mtime = 2000000000;
+	f->h->options.fsync = ENGINE_FSYNC_TREE;
+	faults.syncing = write_both_meanwhile;
+	run = copy_with(f, TREE_EXISTING_UPDATE, "src", 0);
+	faults.syncing = NULL;
+	assert_false(meanwhile.failed);
+	assert_int_equal(stat_of(f, "src").st_mtim.tv_sec, 2000000001);
+	assert_mine(f, "copy", true);
+	assert_int_equal(run->run.result.skipped, 1);
+	assert_int_equal(run->run.result.files, 0);
 	assert_names(f, NULL, 2);
 }
 
@@ -507,13 +873,24 @@ int main(int argc, char **argv)
 		TEST_BOTH(test_existing_skip),
 		TEST_BOTH(test_existing_update),
 		TEST_BOTH(test_existing_other_kinds),
+		TEST_BOTH(test_existing_merge_close_fails),
+		TEST_BOTH(test_existing_merge_without_descriptors),
+		TEST_BOTH(test_existing_merge_cancelled_in_close),
 		TEST_BOTH(test_existing_replace),
 		TEST_BOTH(test_existing_replace_fails),
 		TEST_BOTH(test_existing_replace_in_steps),
+		TEST_BOTH(test_existing_replace_in_steps_unsynced),
 		TEST_BOTH(test_existing_overlap),
+		TEST_BOTH(test_existing_merge_above_source),
+		TEST_BOTH(test_existing_merge_links_of_source),
 		TEST_BOTH(test_existing_root_is_a_file),
+		TEST_BOTH(test_existing_written_meanwhile),
+		TEST_BOTH(test_existing_link_written_meanwhile),
+		TEST_BOTH(test_existing_root_written_meanwhile),
+		TEST_BOTH(test_existing_root_both_written_meanwhile),
 		TEST_BOTH(test_existing_as_another_user),
 		TEST_BOTH(test_existing_read_only_directories),
+		TEST_BOTH(test_existing_merge_syncs_first),
 		TEST_BOTH(test_existing_tells_of_changes),
 		TEST_BOTH(test_existing_tells_of_the_copy),
 	};

@@ -27,6 +27,22 @@ static void test_staging_name(void **state)
 	assert_string_not_equal(a, b);
 }
 
+static void test_staging_part_name(void **state)
+{
+	char name[STAGING_NAME_SIZE], other[STAGING_NAME_SIZE], part[STAGING_PART_SIZE];
+
+	(void)state;
+	assert_int_equal(staging_name(name), 0);
+	assert_int_equal(staging_name(other), 0);
+	staging_part_name(name, UINT64_MAX, part);
+	assert_int_equal(strlen(part), strlen(name) + 1 + STAGING_DIGITS);
+	assert_true(staging_is_part(part, name));
+	assert_false(staging_is_part(part, other));
+	assert_false(staging_is_part(name, name));
+	part[strlen(part) - 1] = 'F';
+	assert_false(staging_is_part(part, name));
+}
+
 static void check_publish(struct fixture *f)
 {
 	make_dir(f, "staged");
@@ -258,6 +274,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_staging_name, "sync"),
+		TEST(test_staging_part_name, "sync"),
 		TEST(test_staging_publish, "sync"),
 		TEST(test_staging_publish_without_noreplace, "sync"),
 		TEST(test_staging_remove_kinds, "sync"),

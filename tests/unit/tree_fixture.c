@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -70,17 +69,6 @@ static void open_up(int at, const char *name)
 			open_up(dirfd(dir), entry->d_name);
 }
 
-static void unmount_small(struct fixture *f)
-{
-	char path[sizeof(f->h->dir.path) + 16];
-
-	/* It may not be mounted; lazily, for a hung engine may still hold files. */
-	(void)snprintf(path, sizeof(path), "%s/small", f->h->dir.path);
-	(void)umount2(path, MNT_DETACH);
-	(void)snprintf(path, sizeof(path), "%s/src/small", f->h->dir.path);
-	(void)umount2(path, MNT_DETACH);
-}
-
 static void remove_deep(struct fixture *f, const char *name)
 {
 	struct staging_remover remover;
@@ -109,7 +97,6 @@ int teardown(void **state)
 	reset_faults();
 	close_keep_errno(f->fd);
 	harness_engine_free(f->h);
-	unmount_small(f);
 	if (geteuid() != 0)
 		open_up(f->h->dir.fd, ".");
 	remove_deep(f, "src");
@@ -181,6 +168,7 @@ int try_prepare(struct fixture *f, const struct order *order, struct tree_run *r
 		.forbidden_dev = order->forbidden_dev,
 		.options = order->options,
 		.changed = order->changed,
+		.leftovers = order->leftovers,
 		.done = run_done,
 		.userdata = run,
 	};

@@ -35,12 +35,42 @@ extern struct tree_faults {
 	int rename_error; /* of renameat2() */
 	int syncfs_error;
 	int fsync_error;
-	unsigned syncs; /* syncfs() that were called */
+	int fsync_dir_error;	       /* of fsync() of a directory */
+	bool foreign_owner;	       /* O_NOATIME is refused: by openat() when a file is made */
+	int close_error;	       /* of close() of a regular file that may be written */
+	int dup_error;		       /* of a duplicate of one, by fcntl() */
+	void (*fsynced)(int fd);       /* by fsync() */
+	unsigned syncs;		       /* syncfs() that were called */
+	struct job *cancelled_by_sync; /* by syncfs(); set before the job starts */
+	void (*syncing)(void);	       /* by syncfs() */
+	unsigned syncs_watched;	       /* 1: from the first data that is copied on */
+	unsigned late_syncs;	       /* with what was not open then */
+	bool syncfs_hangs;	       /* until it is false again, or for 20 s */
+	unsigned syncfs_hanging;       /* that do now */
+	unsigned file_syncs;	       /* files that were begun to be synced */
+	unsigned flushes;	       /* pieces of a file that were begun to be written back */
+	unsigned cancelling_flush;     /* the how-manieth cancels; 0: none */
+	struct job *cancelled_by_flush;
+	int flush_fd;			 /* what they are begun with instead; 0: nothing */
+	bool flush_unknown;		 /* sync_file_range() is no system call */
+	struct job *cancelled_by_verify; /* when it drops pages */
+	struct job *cancelled_by_rename; /* when the copy has its name */
+	struct job *cancelled_by_close;	 /* of a regular file that may be written */
+	bool offload_is_slow;		 /* copy_file_range() */
+	bool born_anew;			 /* each statx() tells of another time of birth */
+	bool born_unknown;		 /* none does */
+	unsigned births;
+	unsigned rests; /* nanosleep() of as long as give_way.h says */
 	/* On the file that is created with this name; set before the job starts. */
 	const char *create_name;
-	unsigned create_fails; /* so many times, with EIO */
+	unsigned create_fails; /* so many times, */
+	int create_error;      /* with this; 0: EIO */
 	unsigned copy_breaks;  /* so many times, when it is complete */
 	unsigned source_grows; /* so many times, when it has been opened, or started again */
+	int settle_error;      /* when it is complete */
+	int verify_error;      /* when it is read again, if it is large */
+	/* When its data has been copied. */
+	void (*settling)(void);
 	/* When mkdirat() or mknodat() has made something; before inherited ACLs are dropped. */
 	void (*made)(int dir_fd, const char *name);
 	void (*created)(int fd);
@@ -86,6 +116,7 @@ struct order {
 	dev_t forbidden_dev;
 	const struct tree_options *options;
 	tree_changed_fn changed; /* gets the struct tree_run */
+	struct leftovers *leftovers;
 };
 
 /* cmocka's. */

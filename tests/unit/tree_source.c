@@ -192,6 +192,21 @@ const char *with_name(char *path, const char *name)
 	return path;
 }
 
+void make_lengthy(struct fixture *f)
+{
+	char path[64];
+
+	make_dir(f, "src");
+	make_dir(f, "src/many");
+	for (unsigned i = 0; i < 600; i++) {
+		(void)snprintf(path, sizeof(path), "src/many/%u", i);
+		make_file(f, path, 500 + i % 100);
+	}
+	make_file(f, "src/large", LARGE);
+	make_dir(f, "src/many/dir");
+	make_file(f, "src/many/dir/large", LARGE / 4);
+}
+
 void make_simple(struct fixture *f)
 {
 	make_dir(f, "src");

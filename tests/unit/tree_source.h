@@ -47,6 +47,8 @@ void make_sizes(struct fixture *f);
 void deep_path(char *path, unsigned depth);
 /* Below the path, in which there is room. */
 const char *with_name(char *path, const char *name);
+/* Something to be in the middle of. */
+void make_lengthy(struct fixture *f);
 void make_simple(struct fixture *f);
 /* The user, and a directory "home" that is the user's. */
 struct cred *make_user(struct fixture *f);

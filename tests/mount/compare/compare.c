@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define GROUPS_MAX 128
 #define GROUP_SECONDS 100
@@ -76,11 +77,15 @@ static void run_there(const struct place *place, void (*run)(struct side *))
 {
 	static const int fatal[] = { SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS };
 	const char *type = getenv("FSTYPE"), *options = getenv("MOUNT_OPTIONS");
+	const char *backing = getenv("BACKING"), *seed = getenv("SEED");
+	char behind[PATH_MAX];
 	struct side side = {
 		.out = place->transcript,
 		.raw = strcmp(place->variable, "SCRATCH") == 0,
 		.passthrough = !options || !strstr(options, "passthrough=never"),
 		.old_attributes = options && strstr(options, "cache=always"),
+		.behind = behind,
+		.seed = seed ? strtoull(seed, NULL, 10) : 0,
 		/* XFS allocates ahead of appending writes, btrfs when it commits. */
 		.exact_blocks = type && (strcmp(type, "ext4") == 0 || strcmp(type, "tmpfs") == 0),
 	};
@@ -90,6 +95,9 @@ static void run_there(const struct place *place, void (*run)(struct side *))
 		(void)signal(fatal[i], SIG_DFL);
 	(void)alarm(GROUP_SECONDS);
 	(void)umask(022);
+	/* It fits: setup() has put the same together. */
+	(void)snprintf(behind, sizeof(behind), "%s%s", side.raw ? "" : backing,
+		       side.raw ? place->path : strrchr(place->path, '/'));
 	if (chdir(place->path) < 0)
 		_exit(1);
 	if (run)
@@ -217,7 +225,14 @@ int main(void)
 {
 	struct CMUnitTest tests[GROUPS_MAX];
 	const char *only = getenv("ONLY"); /* the name of one group */
+	char seed[24];
 	size_t n = 0;
+
+	/* Another one each time; SEED=... does one again. */
+	(void)snprintf(seed, sizeof(seed), "%lld", (long long)time(NULL));
+	if (setenv("SEED", seed, 0) < 0)
+		return EXIT_FAILURE;
+	print_message("SEED=%s\n", getenv("SEED"));
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		for (const struct call_group *group = tables[i]; group->name; group++) {

@@ -62,6 +62,8 @@ struct side {
 	bool exact_blocks; /* the file system allocates nothing in advance: compare st_blocks */
 	bool passthrough; /* the kernel reads and writes files of the mount directly, where it can */
 	bool old_attributes; /* it keeps them for an hour */
+	const char *behind;  /* the group's directory without the mount */
+	uint64_t seed;	     /* of random calls; the same on both sides */
 };
 
 struct call_group {

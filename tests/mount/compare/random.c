@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * random.c - long sequences of calls, the same on both sides: on the content of one file (what fsx does),
- * and on names (what fsstress does). A difference shows in the result of a call soon after.
+ * also while somebody changes the file behind the mount, and on names (what fsstress does). A difference
+ * shows in the result of a call soon after. Some sequences are the same each time, one has a new seed.
  */
 #include "compare.h"
 
+#include <limits.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/xattr.h>
 
 #define SIZE_MAX_TEST (256 * 1024)
-#define CONTENT_STEPS 2500
-#define NAME_STEPS 6000
+#define CONTENT_STEPS 1500
+#define NAME_STEPS 3000
 #define OPENS 4
 
 struct random {
@@ -41,6 +43,7 @@ struct content {
 	struct side *side;
 	struct random random;
 	int fds[OPENS];
+	int behind;   /* the same file without the mount, or -1 */
 	char *buffer; /* SIZE_MAX_TEST, aligned */
 };
 
@@ -88,13 +91,27 @@ static void map_step(struct content *content, int fd, uint64_t offset, size_t le
 		abort();
 }
 
+/* copy_file_range(2) may do less than it was asked for, as the mount does when that takes long. */
+static long copy_whole(int in, off_t from, int out, off_t to, size_t length)
+{
+	ssize_t n = copy_file_range(in, &from, out, &to, length, 0);
+	ssize_t more = n;
+	ssize_t sum = n;
+
+	while (more > 0 && (size_t)sum < length) {
+		more = copy_file_range(in, &from, out, &to, length - (size_t)sum, 0);
+		sum += more > 0 ? more : 0;
+	}
+	return sum;
+}
+
 static void content_step(struct content *content)
 {
 	struct random *random = &content->random;
 	uint64_t offset = next(random, SIZE_MAX_TEST);
 	size_t length = 1 + (size_t)next(random, next(random, 4) ? 20000 : 100000);
 	uint64_t to = next(random, SIZE_MAX_TEST);
-	unsigned what = (unsigned)next(random, 16);
+	unsigned what = (unsigned)next(random, 18);
 	int fd = content->fds[next(random, 2) ? 0 : 3];
 	off_t from = (off_t)offset, there = (off_t)to;
 	long n;
@@ -137,7 +154,7 @@ static void content_step(struct content *content)
 	case 11:
 		/* Not onto itself: the answer to overlapping ranges is EINVAL, to 0 bytes 0. */
 		say_step(content, "copy", offset, to,
-			 copy_file_range(fd, &from, content->fds[0], &there, length, 0));
+			 copy_whole(fd, from, content->fds[0], there, length));
 		break;
 	case 12:
 		offset &= ~UINT64_C(4095);
@@ -159,6 +176,20 @@ static void content_step(struct content *content)
 		say_step(content, "append", length, 0,
 			 write(content->fds[1], content->buffer, length));
 		break;
+	case 15:
+		say_step(content, "zero", offset, length,
+			 fallocate(fd,
+				   FALLOC_FL_ZERO_RANGE | (length % 2 ? FALLOC_FL_KEEP_SIZE : 0),
+				   from, (off_t)length));
+		break;
+	case 16:
+		/* Both move by what was sent. Where the two meet it depends on the pages what is sent. */
+		if (length > (size_t)llabs((long long)(from - there)))
+			length = (size_t)llabs((long long)(from - there));
+		CALL(content->side, lseek(fd, there, SEEK_SET));
+		say_step(content, "sendfile", offset, to,
+			 sendfile(fd, content->fds[0], &from, length));
+		break;
 	default:
 		(void)close(content->fds[3]);
 		content->fds[3] = open("f", O_RDWR | O_CLOEXEC);
@@ -167,9 +198,58 @@ static void content_step(struct content *content)
 	}
 }
 
-static void content_with(struct side *side, uint64_t seed)
+/* By somebody who uses the backing directory. Also what the kernel's FUSE refuses. */
+static void behind_step(struct content *content)
 {
-	struct content content = { .side = side, .random = { .state = seed } };
+	struct random *random = &content->random;
+	uint64_t offset = next(random, SIZE_MAX_TEST);
+	size_t length = 1 + (size_t)next(random, 20000);
+	off_t from = (off_t)offset, block = from & ~(off_t)4095,
+	      blocks = (off_t)(length | 4095) + 1;
+	int fd = content->behind;
+	struct stat st = { 0 };
+	long n;
+
+	(void)fstat(fd, &st); /* shows as size 0 */
+	errno = 0;
+	switch (next(random, 8)) {
+	case 0:
+	case 1:
+		fill_buffer(content, length);
+		say_step(content, "behind: pwrite", offset, length,
+			 pwrite(fd, content->buffer, length, from));
+		break;
+	case 2:
+		n = pread(fd, content->buffer, length, from);
+		say_step(content, "behind: pread", offset,
+			 n > 0 ? sum_of(content->buffer, (size_t)n) : 0, n);
+		break;
+	case 3:
+		say_step(content, "behind: ftruncate", offset, 0, ftruncate(fd, from));
+		break;
+	case 4:
+		say_step(content, "behind: punch", offset, length,
+			 fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
+				   (off_t)length));
+		break;
+	case 5:
+		say_step(content, "behind: collapse", (uint64_t)block, (uint64_t)blocks,
+			 fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, block, blocks));
+		break;
+	case 6:
+		if (st.st_size < SIZE_MAX_TEST) /* or it grows and grows */
+			say_step(content, "behind: insert", (uint64_t)block, (uint64_t)blocks,
+				 fallocate(fd, FALLOC_FL_INSERT_RANGE, block, blocks));
+		break;
+	default:
+		say_step(content, "behind: fsync", 0, 0, fsync(fd));
+	}
+}
+
+static void content_with(struct side *side, uint64_t seed, bool behind)
+{
+	struct content content = { .side = side, .random = { .state = seed | 1 }, .behind = -1 };
+	char path[PATH_MAX];
 
 	if (posix_memalign((void **)&content.buffer, 4096, SIZE_MAX_TEST) != 0)
 		abort();
@@ -177,8 +257,17 @@ static void content_with(struct side *side, uint64_t seed)
 	content.fds[1] = CALL_FD(side, open("f", O_WRONLY | O_APPEND));
 	content.fds[2] = CALL_FD(side, open("f", O_RDWR | O_DIRECT));
 	content.fds[3] = CALL_FD(side, open("f", O_RDWR));
-	for (int i = 0; i < CONTENT_STEPS; i++)
+	if (behind) {
+		(void)snprintf(path, sizeof(path), "%s/f", side->behind); /* or open fails */
+		content.behind = CALL_FD(side, open(path, O_RDWR | O_CLOEXEC));
+	}
+	for (int i = 0; i < CONTENT_STEPS; i++) {
 		content_step(&content);
+		if (behind)
+			behind_step(&content);
+	}
+	if (behind)
+		CALL(side, close(content.behind));
 	for (int i = 0; i < OPENS; i++)
 		CALL(side, close(content.fds[i]));
 	free(content.buffer);
@@ -187,8 +276,17 @@ static void content_with(struct side *side, uint64_t seed)
 
 static void content(struct side *side)
 {
-	content_with(side, 1);
-	content_with(side, 20250101);
+	content_with(side, 1, false);
+	content_with(side, side->seed, false);
+}
+
+static void content_behind(struct side *side)
+{
+	/* Without it, the kernel has pages of its own. The size is asked for as long as the file is open. */
+	if (!side->passthrough)
+		return;
+	content_with(side, 3, true);
+	content_with(side, side->seed, true);
 }
 
 /* One of few names in few directories, so that they meet. */
@@ -264,9 +362,9 @@ static long name_call(struct random *random, const char *name, const char *other
 	}
 }
 
-static void names(struct side *side)
+static void names_with(struct side *side, uint64_t seed)
 {
-	struct random random = { .state = 42 };
+	struct random random = { .state = seed | 1 };
 
 	for (int i = 0; i < NAME_STEPS; i++) {
 		char name[64], other[64];
@@ -282,8 +380,15 @@ static void names(struct side *side)
 	}
 }
 
+static void names(struct side *side)
+{
+	names_with(side, 42);
+	names_with(side, side->seed);
+}
+
 const struct call_group groups_random[] = {
 	{ "random_content", content },
+	{ "random_content_behind", content_behind },
 	{ "random_names", names },
 	{ NULL, NULL },
 };

@@ -174,6 +174,117 @@ static void by_owner(struct side *side)
 	as_user(side, USER_UID, USER_GID, NO_GROUP, use_as_owner);
 }
 
+/* What becomes of attributes: no content is written. */
+static const char *const kinds[] = { "file", "fifo", "dir" };
+
+static void make_kind(struct side *side, const char *kind, uid_t owner, mode_t mode)
+{
+	long r;
+
+	if (strcmp(kind, "dir") == 0)
+		r = mkdir("changed/x", 0755);
+	else
+		r = mknod("changed/x", (strcmp(kind, "fifo") == 0 ? S_IFIFO : S_IFREG) | 0644, 0);
+	if (r < 0 || chown("changed/x", owner, USER_GID) < 0 || chmod("changed/x", mode) < 0)
+		say(side, "cannot prepare changed/x");
+}
+
+static void chown_nothing(struct side *side)
+{
+	CALL(side, chown("changed/x", (uid_t)-1, (gid_t)-1));
+}
+
+static void chown_same_group(struct side *side)
+{
+	CALL(side, chown("changed/x", (uid_t)-1, USER_GID));
+}
+
+static void chown_other_group(struct side *side)
+{
+	CALL(side, chown("changed/x", (uid_t)-1, OTHER_GID));
+}
+
+static void chmod_as_it_is(struct side *side)
+{
+	struct stat st = { 0 };
+
+	(void)stat("changed/x", &st); /* shows as mode 0 */
+	CALL(side, chmod("changed/x", st.st_mode & 07777));
+}
+
+static void (*const changes[])(struct side *) = { chown_nothing, chown_same_group,
+						  chown_other_group, chmod_as_it_is };
+
+#define CHANGES (sizeof(changes) / sizeof(changes[0]))
+
+/* Who changes it: user, group, one more group. The file's group is USER_GID. */
+static const struct {
+	uid_t uid;
+	gid_t gid, group;
+} changers[] = {
+	{ 0, 0, NO_GROUP },
+	{ USER_UID, USER_GID, NO_GROUP },
+	{ USER_UID, OTHER_GID, NO_GROUP },
+	{ USER_UID, OTHER_GID, USER_GID },
+	{ OTHER_UID, USER_GID, NO_GROUP },
+};
+
+#define CHANGERS (sizeof(changers) / sizeof(changers[0]))
+
+static void changed_by(struct side *side, size_t who)
+{
+	for (size_t i = 0; i < 3 * MODES * CHANGES * 2; i++) {
+		const char *kind = kinds[i % 3];
+		mode_t mode = modes[i / 3 % MODES];
+		uid_t owner = i / 3 / MODES / CHANGES ? 0 : USER_UID;
+
+		make_kind(side, kind, owner, mode);
+		say(side, "%s %04o of %u, by %u:%u", kind, mode, owner, changers[who].uid,
+		    changers[who].gid);
+		as_user(side, changers[who].uid, changers[who].gid, changers[who].group,
+			changes[i / 3 / MODES % CHANGES]);
+		say_mode(side, "changed/x");
+		if (remove("changed/x") < 0)
+			say(side, "cannot remove changed/x");
+	}
+}
+
+static void changed(struct side *side)
+{
+	CALL(side, mkdir("changed", 0755));
+	for (size_t who = 0; who < CHANGERS; who++)
+		changed_by(side, who);
+}
+
+static void make_setgid(struct side *side)
+{
+	CALL(side, mkdir("setgid", 0755));
+	CALL(side, chown("setgid", USER_UID, OTHER_GID));
+	CALL(side, chmod("setgid", 02777));
+}
+
+/* In a directory of another group */
+static void make_in_setgid(struct side *side)
+{
+	CALL(side, close(CALL_FD(side, open("setgid/file", O_CREAT | O_WRONLY, 02775))));
+	CALL(side, close(CALL_FD(side, open("setgid/both", O_CREAT | O_WRONLY, 06777))));
+	CALL(side, mknod("setgid/fifo", S_IFIFO | 02775, 0));
+	CALL(side, mkdir("setgid/dir", 02775));
+}
+
+static void made_by_root(struct side *side)
+{
+	make_setgid(side);
+	make_in_setgid(side);
+}
+
+static void made_by_root_without_fsetid(struct side *side)
+{
+	make_setgid(side);
+	CALL(side, drop_fsetid());
+	make_in_setgid(side);
+}
+
 static int shared_fd;
 
 static void write_as_user(struct side *side)
@@ -209,10 +320,41 @@ static void handed_on(struct side *side)
 	}
 }
 
+/* The bits come while somebody has the file open already; then root and another open it and write. */
+static void come_late(struct side *side)
+{
+	static const int flags[] = { O_WRONLY | O_APPEND, O_RDWR, O_RDWR | O_DIRECT };
+	_Alignas(4096) char bytes[4096] = "bytes";
+	char byte, name[64];
+	int held;
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		(void)snprintf(name, sizeof(name), "late-%zu", i);
+		make_file(side, name, 20480);
+		held = CALL_FD(side, open(name, O_RDWR));
+		CALL(side, pread(held, &byte, 1, 0));
+		CALL(side, chmod(name, 06777));
+		shared_fd = CALL_FD(side, open(name, flags[i]));
+		CALL(side, write(shared_fd, bytes, sizeof(bytes)));
+		say_mode(side, name);
+		CALL(side, ftruncate(shared_fd, 12288));
+		CALL(side, pread(held, bytes, sizeof(bytes), 0));
+		say_mode(side, name);
+		as_user(side, USER_UID, USER_GID, NO_GROUP, write_as_user);
+		say_mode(side, name);
+		CALL(side, close(shared_fd));
+		CALL(side, close(held));
+	}
+}
+
 const struct call_group groups_setid[] = {
 	{ "setid_root", by_root },
 	{ "setid_root_without_fsetid", by_root_without_fsetid },
 	{ "setid_owner", by_owner },
+	{ "setid_changed", changed },
+	{ "setid_made_by_root", made_by_root },
+	{ "setid_made_without_fsetid", made_by_root_without_fsetid },
 	{ "setid_handed_on", handed_on },
+	{ "setid_come_late", come_late },
 	{ NULL, NULL },
 };

@@ -7,6 +7,7 @@
  */
 #include "compare.h"
 
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include "acl.h"
@@ -160,6 +161,33 @@ static void sticky(struct side *side)
 	as_user(side, USER_UID, USER_GID, NO_GROUP, in_sticky);
 }
 
+static void rename_with_whiteouts(struct side *side)
+{
+	static const unsigned whiteout = 1 << 2; /* RENAME_WHITEOUT */
+
+	CALL(side, syscall(SYS_renameat2, AT_FDCWD, "mine/a", AT_FDCWD, "mine/b", whiteout));
+	CALL(side, syscall(SYS_renameat2, AT_FDCWD, "setgid/a", AT_FDCWD, "mine/c", whiteout));
+	CALL(side, syscall(SYS_renameat2, AT_FDCWD, "roots/a", AT_FDCWD, "mine/d", whiteout));
+	CALL(side, syscall(SYS_renameat2, AT_FDCWD, "sticky/a", AT_FDCWD, "mine/e", whiteout));
+}
+
+/* What RENAME_WHITEOUT leaves behind is the caller's. */
+static void whiteouts(struct side *side)
+{
+	static const char *const directories[] = { "mine", "setgid", "roots", "sticky" };
+	static const mode_t modes[] = { 0755, 02777, 0755, 01777 };
+	char path[16];
+
+	for (size_t i = 0; i < 4; i++) {
+		CALL(side, mkdir(directories[i], 0755));
+		(void)snprintf(path, sizeof(path), "%s/a", directories[i]);
+		make_text(side, path, "text");
+		CALL(side, chown(directories[i], i == 0 ? USER_UID : 0, OTHER_GID));
+		CALL(side, chmod(directories[i], modes[i]));
+	}
+	as_user(side, USER_UID, USER_GID, NO_GROUP, rename_with_whiteouts);
+}
+
 static void try_group_files(struct side *side)
 {
 	CALL(side, close(CALL_FD(side, open("group", O_RDWR))));
@@ -277,11 +305,8 @@ static void acls(struct side *side)
 }
 
 const struct call_group groups_user[] = {
-	{ "user_denied", denied },
-	{ "user_owned", owned },
-	{ "user_sticky", sticky },
-	{ "user_groups", groups },
-	{ "user_setuid", setuid_files },
-	{ "user_acls", acls },
-	{ NULL, NULL },
+	{ "user_denied", denied }, { "user_owned", owned },
+	{ "user_sticky", sticky }, { "user_whiteouts", whiteouts },
+	{ "user_groups", groups }, { "user_setuid", setuid_files },
+	{ "user_acls", acls },	   { NULL, NULL },
 };

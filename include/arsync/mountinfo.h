@@ -5,8 +5,8 @@
  * Reading it touches no file system but procfs, so it may be asked about mounts that hang and about
  * our own, which must never be touched from inside.
  */
-#ifndef ARSYNCFS_MOUNTINFO_H
-#define ARSYNCFS_MOUNTINFO_H
+#ifndef ARSYNC_MOUNTINFO_H
+#define ARSYNC_MOUNTINFO_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -29,7 +29,17 @@ int mountinfo_find_id(int proc_fd, int id, struct mountinfo *ret);
 /** How many mounts show the file system @dev; negative: -errno. */
 int mountinfo_count_device(int proc_fd, dev_t dev);
 
+/**
+ * Whether something is mounted upon mount @id at @path, above it or below it: 1 or 0; negative:
+ * -errno. What is mounted upon that in turn lies below it. @path: as of mountinfo_find_path(), and
+ * seen through this mount.
+ */
+int mountinfo_has_upon(int proc_fd, int id, const char *path);
+
+/** A file system of this machine, which answers by itself. Others may be, too. */
+bool mountinfo_is_local(const struct mountinfo *info);
+
 /** "fuse", "fuseblk" or "fuse.something". */
 bool mountinfo_is_fuse(const struct mountinfo *info);
 
-#endif /* ARSYNCFS_MOUNTINFO_H */
+#endif /* ARSYNC_MOUNTINFO_H */

@@ -2,12 +2,12 @@
 /*
  * mountinfo.c - reads /proc/self/mountinfo line by line.
  *
- *	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
- *	id    dev  root  path  ...                   type
+ *	36 35     98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+ *	id parent dev  root   path  ...                  type
  *
  * scan() reads, parse_line() takes a line apart in place, and a matcher keeps what was asked for.
  */
-#include "mountinfo.h"
+#include "arsync/mountinfo.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,6 +19,7 @@
 /* One line; path points into it. */
 struct line {
 	struct mountinfo info;
+	int parent;
 	const char *path;
 };
 
@@ -28,6 +29,8 @@ struct query {
 	int id;		  /* or -1 */
 	dev_t dev;	  /* counted */
 	int n_dev;
+	const char *near; /* or NULL: what is mounted upon mount @upon at, above or below it */
+	int upon;
 	bool found;
 	struct mountinfo result;
 };
@@ -58,8 +61,8 @@ static bool parse_line(char *text, struct line *ret)
 	int consumed = 0;
 
 	*ret = (struct line){ 0 };
-	if (sscanf(text, "%d %*d %u:%u %n", &ret->info.id, &major_number, &minor_number,
-		   &consumed) < 3 ||
+	if (sscanf(text, "%d %d %u:%u %n", &ret->info.id, &ret->parent, &major_number,
+		   &minor_number, &consumed) < 4 ||
 	    consumed == 0)
 		return false;
 	ret->info.dev = makedev(major_number, minor_number);
@@ -81,11 +84,27 @@ static bool parse_line(char *text, struct line *ret)
 	return true;
 }
 
+/* Whether @path is @above or below it; absolute paths. */
+static bool is_within(const char *path, const char *above)
+{
+	size_t length = strlen(above);
+
+	if (strcmp(above, "/") == 0)
+		return true;
+	return strncmp(path, above, length) == 0 && (path[length] == '\0' || path[length] == '/');
+}
+
+static bool is_near(const char *path, const char *other)
+{
+	return is_within(path, other) || is_within(other, path);
+}
+
 static void match(struct query *query, const struct line *line)
 {
 	if (line->info.dev == query->dev)
 		query->n_dev++;
-	if ((query->path && strcmp(query->path, line->path) == 0) || query->id == line->info.id) {
+	if ((query->path && strcmp(query->path, line->path) == 0) || query->id == line->info.id ||
+	    (query->near && query->upon == line->parent && is_near(query->near, line->path))) {
 		query->found = true;
 		query->result = line->info; /* the last one is on top */
 	}
@@ -154,6 +173,26 @@ int mountinfo_count_device(int proc_fd, dev_t dev)
 	int r = scan(proc_fd, &query);
 
 	return r < 0 ? r : query.n_dev;
+}
+
+int mountinfo_has_upon(int proc_fd, int id, const char *path)
+{
+	struct query query = { .id = -1, .near = path, .upon = id };
+	int r = scan(proc_fd, &query);
+
+	return r < 0 ? r : query.found;
+}
+
+bool mountinfo_is_local(const struct mountinfo *info)
+{
+	static const char *const types[] = {
+		"btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (strcmp(info->type, types[i]) == 0)
+			return true;
+	return false;
 }
 
 bool mountinfo_is_fuse(const struct mountinfo *info)
