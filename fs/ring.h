@@ -10,9 +10,9 @@
  *
  *  - A thread that is busy, or waits for a copy to be answered, has no entry that the kernel could
  *    give a further request to; another thread of the queue gets it. A queue has some idle threads in
- *    reserve and gets others as they are used, up to a bound. Where there are none in time, or none to
- *    be had, copies are answered early (ring_is_crowded()), so that no request waits behind a long
- *    one (ring_queue.c says why the kernel needs that).
+ *    reserve and gets others as they are used, up to a bound. Where there are none in time, the kernel
+ *    is told to look again, and where there are none to be had, copies are answered early
+ *    (ring_is_crowded()), so that no request waits behind a long one (see ring_queue.c).
  *  - Whoever answers, only the entry's own thread submits to its ring, and it lives as long as the
  *    mount. (libfuse 3.18 shares a ring between threads, and loses answers: its issue 1443.)
  *

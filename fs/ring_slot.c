@@ -232,6 +232,10 @@ static void process(struct ring_slot *slot)
 		answer_empty(slot, -EIO);
 		return;
 	}
+	if (ring_queue_is_probe(&in)) {
+		answer_empty(slot, -EAGAIN);
+		return;
+	}
 	in.unique = atomic_load_explicit(&slot->id, memory_order_relaxed);
 	memcpy(start, &in, sizeof(in));
 	memcpy(start + sizeof(in), header->op_in, op_size);

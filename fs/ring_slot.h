@@ -172,8 +172,13 @@ static inline bool ring_is_end(int error)
 void ring_queue_grow(struct ring_slot *slot);
 /** @slot is about to wait for a request. Whether there are fresh ones beside it. */
 bool ring_queue_become_idle(struct ring_slot *slot);
-/** @slot has got a request: gets others if they are wanted, and notes whether it is to be answered early. */
+/**
+ * @slot has got a request: gets others if they are wanted, sees to what may be queued, and notes whether
+ * it is to be answered early.
+ */
 void ring_queue_become_busy(struct ring_slot *slot);
+/** Whether the request is one of our own, that wants nothing but an answer. */
+bool ring_queue_is_probe(const struct fuse_in_header *in);
 /** How often an entry has become fresh, for ring_queue_prove(). */
 unsigned ring_queue_begun(struct ring_queue *queue);
 /** No request was queued at a time when @n_begun had: those entries that there were by then are proven. */
