@@ -11,7 +11,8 @@
 #include "inode_pool.h"
 
 #define INITIAL_BUCKETS 64
-#define BUCKET_LOAD 2 /* inodes a bucket before the shard's hash doubles */
+#define BUCKET_LOAD 2	     /* inodes a bucket before the shard's hash doubles */
+#define ANY_FILE_BUCKETS 256 /* of each shard that are looked at for any file */
 
 static bool has_key(const struct inode *inode, const struct backing_key *key)
 {
@@ -99,6 +100,27 @@ void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *re
 		pthread_mutex_unlock(&table->shards[i].lock);
 	}
 	*ret_inodes -= 1; /* the root */
+}
+
+static uint64_t any_file_locked(const struct inode_shard *shard)
+{
+	for (size_t i = 0; i < MIN(shard->n_buckets, (size_t)ANY_FILE_BUCKETS); i++)
+		for (struct inode *inode = shard->buckets[i]; inode; inode = inode->hash_next)
+			if (S_ISREG(inode->format) && inode->nlookup > 0)
+				return inode->id;
+	return 0;
+}
+
+uint64_t inode_table_any_file(struct inode_table *table)
+{
+	uint64_t id = 0;
+
+	for (size_t i = 0; i < INODE_SHARDS && id == 0; i++) {
+		pthread_mutex_lock(&table->shards[i].lock);
+		id = any_file_locked(&table->shards[i]);
+		pthread_mutex_unlock(&table->shards[i].lock);
+	}
+	return id;
 }
 
 int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table **ret)

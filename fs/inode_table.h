@@ -65,6 +65,9 @@ static inline struct inode_shard *inode_table_shard_of(struct inode_table *table
 /** How many inodes are known, without the root, and how many descriptors the pool keeps. */
 void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *ret_fds);
 
+/** The node id of any regular file that the kernel knows; 0: none was found. Looks at a bounded number. */
+uint64_t inode_table_any_file(struct inode_table *table);
+
 /** The inode of @key in its shard. @id: of @key, or where its numbers begin. NULL: there is none. */
 struct inode *inode_table_find_locked(const struct inode_shard *shard, uint64_t id,
 				      const struct backing_key *key);

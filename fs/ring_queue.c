@@ -10,24 +10,28 @@
  * Nothing is queued while an idle entry is proven: it was there before the first request, or came free
  * with an answer, or was there when another's answer brought no request. All others are fresh. Before
  * requests are queued, each of the proven ones gets one; the last finds no other. If there are fresh
- * ones, it sends a probe: a request of our own, which one of them gets and answers at once. With that
- * answer it gets what is queued first, and so on, until an answer brings nothing. If there are none,
- * or the probe does not come here, what is queued waits for the last: it is to answer early.
+ * ones, it sends a probe: has the kernel make a request that means nothing, which one of them gets and
+ * answers at once. With that answer it gets what is queued first, and so on, until an answer brings
+ * nothing. If there are none, or no probe can be had, what is queued waits for the last: it is to answer
+ * early.
  */
 #include "ring_slot.h"
 
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "arsync/base.h"
+#include "inode_table.h"
 #include "waiting.h"
 
 #define RETRY_MS 100	/* after a thread could not be had */
 #define CROWDED_PARTS 4 /* crowded is a queue of which less than one of so many parts is idle */
 #define WARN_MS 60000	/* between two warnings about that */
+
+/* Marks the numbers of probes: the kernel's own, which count up by two, do not get there. */
+#define PROBE_MARK (UINT64_C(1) << 62)
+#define PROBE_STEP 2
+#define PROBE_TRIES 4
 
 static void note_refused(struct ring *ring, int error, uint64_t now)
 {
@@ -58,45 +62,44 @@ void ring_queue_grow(struct ring_slot *slot)
 		note_refused(slot->ring, r, now);
 }
 
-/* A request of our own: the kernel queues it as those of others, on the processor of its thread. */
-static void *run_probe(void *data)
+/*
+ * FUSE_NOTIFY_RETRIEVE asks for data that the kernel has cached of a regular file. The kernel sends them
+ * as a request, to the queue of the processor that we run on, and waits for nothing. We ask for no
+ * bytes. (A system call on our own mount would do, too; but who waits for himself cannot be killed.)
+ * -ENOENT: the kernel has just forgotten the file. -errno.
+ */
+static int send_probe(struct ring *ring, uint64_t id)
 {
-	char *mountpoint = data;
-	struct statfs unused;
+	struct {
+		struct fuse_out_header header;
+		struct fuse_notify_retrieve_out arg;
+	} message = {
+		.header.len = sizeof(message),
+		.header.error = FUSE_NOTIFY_RETRIEVE,
+		.arg.notify_unique = PROBE_MARK | atomic_fetch_add(&ring->next_probe, PROBE_STEP),
+		.arg.nodeid = id,
+	};
 
-	/* It fails, for ring_queue_is_probe() is true; or what is there now is not ours any more. */
-	(void)statfs(mountpoint, &unused);
-	free(mountpoint);
-	return NULL;
+	return write(ring->fuse_fd, &message, sizeof(message)) < 0 ? negative_errno() : 0;
 }
 
-/*
- * It has a thread of its own, which nobody waits for: it may be queued itself. That runs on the processor
- * of the queue and has signals blocked, as the one that makes it. Without it, what is queued waits for
- * an answer.
- */
-static void send_probe(struct ring *ring)
+/* Without a probe what is queued waits for the next answer. (Not all kernels take a directory.) */
+static void probe(struct ring *ring)
 {
-	char *mountpoint = strdup(ring->session->mountpoint);
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int r;
+	int r = -ENOENT;
 
-	if (!mountpoint)
-		return;
-	(void)pthread_attr_init(&attributes); /* cannot fail with glibc, as the next */
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attributes, run_probe, mountpoint);
-	(void)pthread_attr_destroy(&attributes);
-	if (r != 0)
-		free(mountpoint);
+	for (unsigned i = 0; i < PROBE_TRIES && r == -ENOENT; i++) {
+		uint64_t id = inode_table_any_file(ring->session->inodes);
+
+		r = send_probe(ring, id != 0 ? id : FUSE_ROOT_ID);
+	}
+	if (r < 0)
+		log_debug(ring->log, "a queue cannot be probed: %s", strerror(-r));
 }
 
 bool ring_queue_is_probe(const struct fuse_in_header *in)
 {
-	/* The kernel tells the thread that asks; only a thread of ours can be sent nothing. */
-	return in->opcode == FUSE_STATFS && in->pid != 0 &&
-	       tgkill(getpid(), (pid_t)in->pid, 0) == 0;
+	return in->opcode == FUSE_NOTIFY_REPLY; /* nobody else asks for any */
 }
 
 bool ring_queue_become_idle(struct ring_slot *slot)
@@ -140,7 +143,7 @@ void ring_queue_become_busy(struct ring_slot *slot)
 	pthread_mutex_unlock(&queue->lock);
 	/* (What the answer to a probe brings sends the next one.) */
 	if (may_wait && !ring_queue_is_probe(&slot->header->in_out.in))
-		send_probe(slot->ring);
+		probe(slot->ring);
 	slot->crowded = proven == 0 ||
 			(idle < most / CROWDED_PARTS && atomic_load(&queue->n_slots) >= most);
 }

@@ -233,7 +233,7 @@ static void process(struct ring_slot *slot)
 		return;
 	}
 	if (ring_queue_is_probe(&in)) {
-		answer_empty(slot, -EAGAIN);
+		answer_empty(slot, 0);
 		return;
 	}
 	in.unique = atomic_load_explicit(&slot->id, memory_order_relaxed);

@@ -132,6 +132,7 @@ struct ring {
 	atomic_bool closing; /* no handler is to be started */
 	atomic_bool stop;
 	_Atomic uint64_t next_warning_ms; /* that threads cannot be had */
+	_Atomic uint64_t next_probe;
 	/* Under the lock; a leaf. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -177,7 +178,7 @@ bool ring_queue_become_idle(struct ring_slot *slot);
  * it is to be answered early.
  */
 void ring_queue_become_busy(struct ring_slot *slot);
-/** Whether the request is one of our own, that wants nothing but an answer. */
+/** Whether the request is a probe, which wants nothing but an answer. */
 bool ring_queue_is_probe(const struct fuse_in_header *in);
 /** How often an entry has become fresh, for ring_queue_prove(). */
 unsigned ring_queue_begun(struct ring_queue *queue);

@@ -25,7 +25,7 @@ thaw() {
 
 mkdir -p "$BACKING/waiting/"{1..100}
 echo kept >"$BACKING/file"
-ls -R "$MNT/waiting" >/dev/null
+ls -lR "$MNT" >/dev/null
 freeze
 pids=()
 for ((i = 1; i <= WAITING; i++)); do
@@ -33,7 +33,7 @@ for ((i = 1; i <= WAITING; i++)); do
 	pids+=($!)
 done
 # (Without a request, which would let the kernel go on.)
-all_wait() { (($(cat /proc/"$(daemon_pid)"/task/*/stack | grep -c do_mkdirat) == WAITING)); }
+all_wait() { (($(cat /proc/"$(daemon_pid)"/task/*/stack | grep -cE '(do|filename)_mkdirat') == WAITING)); }
 check "all of them have been asked for" wait_until 10 all_wait
 check "somebody else is served meanwhile" bounded 5 ls -l "$MNT"
 check_equal "and reads" kept "$(bounded 5 cat "$MNT/file")"

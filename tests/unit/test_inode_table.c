@@ -298,6 +298,25 @@ static void test_forget_parents_first_leaves_nothing(void **state)
 	assert_int_equal(pooled(f), 0);
 }
 
+static void test_any_file_is_a_known_regular_one(void **state)
+{
+	struct fixture *f = *state;
+	struct inode *file;
+
+	need_mode(f);
+	assert_int_equal(inode_table_any_file(f->table), 0);
+	assert_int_equal(mkdirat(f->dir, "d", 0700), 0);
+	make_file(f, "a");
+	(void)look_up(f, f->table->root, "d");
+	assert_int_equal(inode_table_any_file(f->table), 0);
+	file = look_up(f, f->table->root, "a");
+	assert_int_equal(inode_table_any_file(f->table), inode_to_id(f->table, file));
+	(void)inode_ref(file);
+	inode_forget(f->table, file, 1);
+	assert_int_equal(inode_table_any_file(f->table), 0); /* ours, but not the kernel's */
+	inode_unref(f->table, file);
+}
+
 static void test_forget_root_is_ignored(void **state)
 {
 	struct fixture *f = *state;
@@ -619,6 +638,7 @@ int main(void)
 		BOTH(test_lookup_symlink_is_not_followed),
 		BOTH(test_forget_is_exact),
 		BOTH(test_forget_parents_first_leaves_nothing),
+		BOTH(test_any_file_is_a_known_regular_one),
 		BOTH(test_forget_root_is_ignored),
 		BOTH(test_lookup_id_after_forget),
 		BOTH(test_lookup_parent_ends_at_root),
