@@ -24,7 +24,8 @@ KINDS = {
 ENGINE_OPTIONS = ("workers", "queue_depth", "block_size", "depth", "reflink", "offload", "direct", "io",
                   "fsync")
 RING = "--transport=ring"  # needs the kernel's switch
-MOUNT_ONLY_OPTIONS = ("cache", "passthrough", "transport", "trigger_wait", "log")
+MOUNT_ONLY_OPTIONS = ("cache", "passthrough", "transport", "cpu_latency", "readahead_tree",
+                      "trigger_wait", "log")
 EXT4_BYTES_PER_INODE = 16 * KIB  # what mkfs.ext4 provides for by itself
 PR_SET_PDEATHSIG = 1
 
