@@ -216,14 +216,16 @@ first = job("job.%d" % number)
 assert first["state"] in live, first
 answers = []
 
-# A poll takes a second while the job runs, and on a busy machine that may be over before the cancel.
+# A poll takes a second while the job runs, and on a busy machine that may be over before the cancel. (Over a
+# ring they are answered at once where they hold too many of its entries.)
+early = job("stats")["mount"]["transport"] == "ring"
 def poll():
     while True:
         began = time.monotonic()
         answer = job("wait.%d" % number)
         if answer["state"] not in live:
             break
-        assert time.monotonic() - began > 0.9, answer
+        assert early or time.monotonic() - began > 0.9, answer
     answers.append((answer, time.monotonic()))
 
 # More than there are threads in the daemon
