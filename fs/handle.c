@@ -150,7 +150,19 @@ void handle_close(struct session *session, struct fuse_req *req, struct open_fil
 					     backing_id); /* fails only for an id that is none */
 }
 
-bool handle_open_for_writing(struct session *session, struct inode *inode)
+static bool is_writer(const struct open_file *handle)
+{
+	return (handle->flags & O_ACCMODE) != O_RDONLY;
+}
+
+static bool is_execution(const struct open_file *handle)
+{
+	return handle->flags & HANDLE_EXEC;
+}
+
+/* Whether one of the handles of @inode, a regular file, @matches. */
+static bool has_handle(struct session *session, struct inode *inode,
+		       bool (*matches)(const struct open_file *handle))
 {
 	const struct inode_opener *opener;
 	bool found = false;
@@ -158,10 +170,19 @@ bool handle_open_for_writing(struct session *session, struct inode *inode)
 	inode_lock(session->inodes, inode);
 	opener = inode->opens ? inode->opens->first : NULL;
 	for (; opener && !found; opener = opener->next)
-		found = (CONTAINER_OF(opener, struct open_file, opener)->flags & O_ACCMODE) !=
-			O_RDONLY;
+		found = matches(CONTAINER_OF(opener, struct open_file, opener));
 	inode_unlock(session->inodes, inode);
 	return found;
+}
+
+bool handle_open_for_writing(struct session *session, struct inode *inode)
+{
+	return has_handle(session, inode, is_writer);
+}
+
+bool handle_executed(struct session *session, struct inode *inode)
+{
+	return has_handle(session, inode, is_execution);
 }
 
 bool handle_passthrough_works(const struct session *session)

@@ -25,12 +25,15 @@ enum handle_passthrough {
 	HANDLE_PASSTHROUGH_ON,
 };
 
+/* open(2)'s flags as the kernel's FUSE hands them on: execve(2) has opened the file (FMODE_EXEC in linux/fs.h). */
+#define HANDLE_EXEC 0x20
+
 /* An open file. Set once. */
 struct open_file {
 	struct inode_opener opener;
 	struct inode *inode; /* a reference */
 	int fd;		     /* opener.fd's */
-	int flags;	     /* of open(2), as far as fd has them */
+	int flags;	     /* of open(2), as far as fd has them, and HANDLE_EXEC */
 	uid_t uid;	     /* who has opened it */
 	bool direct_io;	     /* the kernel keeps nothing of it: FOPEN_DIRECT_IO */
 };
@@ -74,6 +77,11 @@ struct open_dir *handle_dir(const struct fuse_file_info *fi);
 
 /** Whether somebody has @inode, a regular file, open for writing. */
 bool handle_open_for_writing(struct session *session, struct inode *inode);
+
+/**
+ * Whether @inode, a regular file, is being executed. It may have ended just now: the kernel tells later.
+ */
+bool handle_executed(struct session *session, struct inode *inode);
 
 bool handle_passthrough_works(const struct session *session);
 

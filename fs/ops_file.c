@@ -21,15 +21,28 @@
 #define RWF_APPEND 0x10 /* linux/fs.h, since Linux 4.16 */
 #endif
 
+/*
+ * Who opens to write, the kernel keeps off a running program. Of who only truncates it says so when we have
+ * truncated (handle_truncate() comes behind the open). It is not told at once that the program has ended.
+ */
+static bool truncates_executed(struct session *session, struct inode *inode,
+			       const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_TRUNC) && (fi->flags & O_ACCMODE) == O_RDONLY &&
+	       handle_executed(session, inode);
+}
+
 /* Returns an fd. */
 static int open_io(struct session *session, fuse_req_t req, struct inode *inode,
 		   const struct fuse_file_info *fi)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
-	int flags = fi->flags & ~O_APPEND;
+	int flags = fi->flags & ~(O_APPEND | HANDLE_EXEC);
 	int fd;
 	int r = 0;
 
+	if (truncates_executed(session, inode, fi))
+		return -ETXTBSY;
 	if (flags & O_TRUNC)
 		r = setid_begin(session, req, inode, fi->kill_suidgid, &thread);
 	if (r < 0)
@@ -37,7 +50,7 @@ static int open_io(struct session *session, fuse_req_t req, struct inode *inode,
 	fd = inode_path_open_io(session->inodes, inode, flags);
 	/* An append-only file (chattr(1)) opens no other way. */
 	if (fd == -EPERM && (fi->flags & O_APPEND))
-		fd = inode_path_open_io(session->inodes, inode, fi->flags);
+		fd = inode_path_open_io(session->inodes, inode, flags | O_APPEND);
 	return fd;
 }
 
@@ -340,7 +353,11 @@ static void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset
 		return;
 	}
 	r = RETRY_EINTR(fallocate(handle_file(fi)->fd, mode, offset, length));
-	ops_reply_result(req, r == 0 ? 0 : negative_errno());
+	r = r == 0 ? 0 : negative_errno();
+	/* It may have done a part, and the kernel looks again only after a success. */
+	if (r < 0)
+		ops_expire_attributes(session, inode);
+	ops_reply_result(req, r);
 }
 
 /* Only SEEK_DATA and SEEK_HOLE come here; nobody depends on our descriptor's own position. */

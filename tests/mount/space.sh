@@ -4,7 +4,7 @@
 # Blocks that a file system keeps for root: users get none of them through the mount either.
 # shellcheck source=tests/mount/lib.sh
 . "$TEST_LIB"
-need mkfs.ext4 setpriv
+need mkfs.ext4 python3 setpriv
 
 # A file system for both that keeps a quarter for root, smaller than what is written below.
 image=$RUN_DIR/reserved.img
@@ -78,6 +78,21 @@ echo >&"${reader[1]}"
 wait "$reader_PID"
 removes "$file" "$MNT/small/beside"
 check_fails "fallocate" "No space left" as_user fallocate -l 60M "$file"
+removes "$file"
+# What it has done before it says no, it shows.
+sizes=$(python3 - "$file" "$BACKING/small/file" 2>&1 <<'END'
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+os.fstat(fd)
+try:
+    os.posix_fallocate(fd, 0, 1 << 30)
+except OSError as error:
+    print(error.strerror, end=", ")
+shown, there = os.fstat(fd).st_size, os.stat(sys.argv[2]).st_size
+print("the size shows" if shown == there > 0 else "%d bytes of %d" % (shown, there))
+END
+)
+check_equal "fallocate of too much" "No space left on device, the size shows" "$sizes"
 removes "$file"
 check "fallocate of root" fallocate -l 50M "$file"
 removes "$file"

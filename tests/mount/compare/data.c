@@ -219,6 +219,7 @@ static void mapped_beyond(struct side *side)
 static void executed(struct side *side)
 {
 	char *const arguments[] = { (char[]){ "./sleep" }, (char[]){ "30" }, NULL };
+	struct stat st;
 	int status = 0;
 	int ends[2];
 	pid_t pid;
@@ -234,7 +235,9 @@ static void executed(struct side *side)
 	CALL(side, close(ends[1]));
 	CALL(side, read(ends[0], (char[1]){ 0 }, 1)); /* until exec closes the other end */
 	CALL_FD(side, open("sleep", O_WRONLY));
+	CALL_FD(side, open("sleep", O_RDONLY | O_TRUNC));
 	CALL(side, truncate("sleep", 0));
+	CALL(side, stat("sleep", &st) == 0 && st.st_size > 0);
 	CALL(side, kill(pid, SIGTERM));
 	CALL(side, waitpid(pid, &status, 0) == pid);
 	say(side, "SIGTERM %d", WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
