@@ -135,13 +135,18 @@ static bool close_is_safe(int fd)
 	}
 }
 
-/* Are access times of directories set whenever they are read (strictatime)? Then nobody may skip that. */
-static bool counts_reads(int fd)
+/* Are access times set whenever something is read (strictatime)? Then nobody may skip that. */
+static bool counts_reads(int fd, unsigned long skip)
 {
-	const unsigned long skip = ST_NOATIME | ST_NODIRATIME | ST_RELATIME | ST_RDONLY;
 	struct statvfs buffer;
 
+	skip |= ST_NOATIME | ST_RELATIME | ST_RDONLY;
 	return fstatvfs(fd, &buffer) < 0 || !(buffer.f_flag & skip);
+}
+
+bool backing_counts_links(const struct backing *backing)
+{
+	return counts_reads(backing->root_fd, 0);
 }
 
 /* Handles of a mount are usable if the file that we know it by opens by its own. */
@@ -227,7 +232,7 @@ static int add_mount(struct backing *backing, int id, int fd, const struct backi
 			return negative_errno();
 	}
 	mount.safe_close = close_is_safe(mount.fd);
-	mount.counts_reads = counts_reads(mount.fd);
+	mount.counts_reads = counts_reads(mount.fd, ST_NODIRATIME);
 	log_debug(backing->log, "mount %d: files are opened by %s, close %s", id,
 		  mount.by_handle ? "handle" : "path",
 		  mount.safe_close ? "reports nothing" : "may report errors");

@@ -116,6 +116,9 @@ int backing_reopen(const struct backing *backing, int fd, int flags);
 #define BACKING_FD_NAME_MAX 16
 const char *backing_fd_name(int fd, char name[BACKING_FD_NAME_MAX]);
 
+/** Whether each reading of a symbolic link sets its access time; mounts below are not looked at. */
+bool backing_counts_links(const struct backing *backing);
+
 /**
  * Whether copies of files are below one more layer of stacked file systems (overlayfs, ecryptfs).
  */

@@ -178,17 +178,13 @@ void caller_end(struct cred_thread *thread)
 		abort();
 }
 
-int caller_identity(fuse_req_t req, struct cred **ret)
+/* The caller's supplementary groups: how many, or -errno. */
+static int read_groups(fuse_req_t req, gid_t **ret)
 {
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	_cleanup_free_ gid_t *groups = NULL;
 	int room = FIRST_GROUPS;
 	int n;
 
-	if (ctx->uid == 0) {
-		*ret = NULL;
-		return 0;
-	}
 	for (;;) {
 		free(groups);
 		groups = reallocarray(NULL, (size_t)room, sizeof(*groups));
@@ -203,5 +199,31 @@ int caller_identity(fuse_req_t req, struct cred **ret)
 	}
 	if (n < 0)
 		return -EACCES;
-	return cred_new(ctx->uid, ctx->gid, groups, (size_t)n, ret);
+	*ret = TAKE_PTR(groups);
+	return n;
+}
+
+int caller_identity(fuse_req_t req, struct cred **ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	_cleanup_free_ gid_t *groups = NULL;
+	int n;
+
+	if (ctx->uid == 0) {
+		*ret = NULL;
+		return 0;
+	}
+	n = read_groups(req, &groups);
+	return n < 0 ? n : cred_new(ctx->uid, ctx->gid, groups, (size_t)n, ret);
+}
+
+bool caller_in_group(fuse_req_t req, gid_t gid)
+{
+	_cleanup_free_ gid_t *groups = NULL;
+	bool found = fuse_req_ctx(req)->gid == gid;
+	int n = found ? 0 : read_groups(req, &groups);
+
+	for (int i = 0; i < n && !found; i++)
+		found = groups[i] == gid;
+	return found;
 }

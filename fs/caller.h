@@ -54,6 +54,9 @@ void caller_end(struct cred_thread *thread);
  */
 int caller_identity(fuse_req_t req, struct cred **ret);
 
+/** Whether the caller of @req is a member of @gid. Not if that cannot be read. */
+bool caller_in_group(fuse_req_t req, gid_t gid);
+
 static inline void cleanup_caller(struct cred_thread **thread)
 {
 	caller_end(*thread);

@@ -16,6 +16,9 @@
  * who writes (setid.h). Space is taken as the first opener takes it: a user has quotas and no reserved
  * blocks.
  *
+ * Nor are files that can only be appended to (chattr +a): their writers must not have shared mappings, which the
+ * kernel's FUSE does not know. FOPEN_DIRECT_IO refuses these.
+ *
  * Where a file has passthrough already (by others, and by who has closed it: that is told us later), a
  * new handle must have it, too. If its writes have to be the caller's own, they come to us all the same
  * for FOPEN_DIRECT_IO, which goes first (fuse_file_write_iter() in fs/fuse/file.c).
@@ -253,6 +256,11 @@ static int decide(struct inode_opens *opens, int backing_id, bool as_root, int *
 	return 0;
 }
 
+static bool is_append_only(const struct inode *inode)
+{
+	return atomic_load_explicit(&inode->append_only, memory_order_relaxed);
+}
+
 static int backing_id_for(struct session *session, struct fuse_req *req, struct open_file *handle)
 {
 	struct inode *inode = handle->inode;
@@ -267,7 +275,7 @@ static int backing_id_for(struct session *session, struct fuse_req *req, struct 
 	if (io != INODE_IO_UNDECIDED)
 		return id;
 
-	id = S_ISREG(inode->format) && !setid_has_bits(inode) ?
+	id = S_ISREG(inode->format) && !setid_has_bits(inode) && !is_append_only(inode) ?
 		     ask_kernel(session, req, inode, handle->fd) :
 		     0;
 	inode_lock(session->inodes, inode);
@@ -288,8 +296,6 @@ static bool must_write_itself(struct session *session, struct fuse_req *req,
 	const struct inode *inode = handle->inode;
 	bool as_root;
 
-	if ((handle->flags & O_ACCMODE) == O_RDONLY)
-		return false;
 	if ((handle->flags & (O_ACCMODE | O_DIRECT)) == (O_WRONLY | O_DIRECT))
 		return true;
 	inode_lock(session->inodes, inode);
@@ -303,7 +309,9 @@ void handle_reply_info(struct session *session, struct fuse_req *req, struct ope
 {
 	fi->fh = (uint64_t)(uintptr_t)handle;
 	fi->backing_id = backing_id_for(session, req, handle);
-	handle->direct_io = fi->backing_id > 0 && must_write_itself(session, req, handle);
+	handle->direct_io = (handle->flags & O_ACCMODE) != O_RDONLY &&
+			    (is_append_only(handle->inode) ||
+			     (fi->backing_id > 0 && must_write_itself(session, req, handle)));
 	fi->direct_io = handle->direct_io;
 	fi->noflush = handle->inode->mount->safe_close;
 	fi->keep_cache = session->options->cache == OPTIONS_CACHE_ALWAYS && !fi->backing_id;

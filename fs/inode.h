@@ -58,6 +58,7 @@ struct inode {
 	uint64_t nlookup;
 	struct inode *hash_next;
 	struct fd_ref *cached;	     /* in the pool, or NULL */
+	bool nameless;		     /* cached is kept, the only way to it: inode_pool_keep() */
 	struct inode *newer, *older; /* in the pool: order of use */
 	struct inode *parent;	     /* hint where not by_handle: a reference, or NULL */
 	char *name;		     /* in parent */
@@ -79,6 +80,7 @@ struct inode {
 	} names;	   /* of a directory: whether "a" and "A" are two: see ops_namespace.c */
 	atomic_uint held;  /* the kernel's lock of it is, until we answer: see notify_hold() */
 	atomic_bool setid; /* it has a setuid or setgid bit: see setid.h */
+	atomic_bool append_only; /* chattr +a: see handle.c */
 	/* Set once: the key, without its mount. */
 	int key_type;
 	unsigned key_size;

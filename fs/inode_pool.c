@@ -2,7 +2,7 @@
 /*
  * inode_pool.c - the recently used descriptors of each shard, in the order of their use.
  *
- * The oldest one makes room for a new one. Whoever still uses it holds a reference, so that it is
+ * The oldest one makes room for a new one, but for those of inodes without a name, which are not in the list. Whoever still uses it holds a reference, so that it is
  * closed later; everything is closed after the shard's lock was released.
  */
 #include "inode_pool.h"
@@ -31,10 +31,23 @@ struct fd_ref *inode_pool_take_locked(struct inode_shard *shard, struct inode *i
 {
 	struct fd_ref *fd = inode->cached;
 
-	if (fd)
+	if (inode->nameless)
+		shard->n_kept--;
+	else if (fd)
 		unlink_locked(shard, inode);
 	inode->cached = NULL;
+	inode->nameless = false;
 	return fd;
+}
+
+/* @inode has none. Returns what gives way, or NULL. */
+static struct fd_ref *insert_locked(struct inode_table *table, struct inode_shard *shard,
+				    struct inode *inode, struct fd_ref *fd)
+{
+	inode->cached = fd;
+	push_locked(shard, inode);
+	return shard->n_cached > table->cached_max ? inode_pool_take_locked(shard, shard->oldest) :
+						     NULL;
 }
 
 struct fd_ref *inode_pool_add(struct inode_table *table, struct inode *inode, struct fd_ref *fd)
@@ -52,15 +65,29 @@ struct fd_ref *inode_pool_add(struct inode_table *table, struct inode *inode, st
 		surplus = fd; /* somebody was faster */
 		use = fd_ref_get(inode->cached);
 	} else {
-		inode->cached = fd;
 		use = fd_ref_get(fd);
-		push_locked(shard, inode);
-		if (shard->n_cached > table->cached_max)
-			surplus = inode_pool_take_locked(shard, shard->oldest);
+		surplus = insert_locked(table, shard, inode, fd);
 	}
 	pthread_mutex_unlock(&shard->lock);
 	fd_ref_put(surplus);
 	return use;
+}
+
+void inode_pool_keep(struct inode_table *table, struct inode *inode, struct fd_ref *fd)
+{
+	struct inode_shard *shard = inode_table_shard_of(table, inode);
+	struct fd_ref *surplus = fd;
+
+	pthread_mutex_lock(&shard->lock);
+	if (!inode->cached)
+		surplus = insert_locked(table, shard, inode, fd);
+	if (inode->cached && !inode->nameless && shard->n_kept < table->kept_max) {
+		unlink_locked(shard, inode);
+		inode->nameless = true;
+		shard->n_kept++;
+	}
+	pthread_mutex_unlock(&shard->lock);
+	fd_ref_put(surplus);
 }
 
 struct fd_ref *inode_pool_get(struct inode_table *table, struct inode *inode)
@@ -73,8 +100,10 @@ struct fd_ref *inode_pool_get(struct inode_table *table, struct inode *inode)
 	pthread_mutex_lock(&shard->lock);
 	if (inode->cached) {
 		fd = fd_ref_get(inode->cached);
-		unlink_locked(shard, inode);
-		push_locked(shard, inode);
+		if (!inode->nameless) {
+			unlink_locked(shard, inode);
+			push_locked(shard, inode);
+		}
 	} else if (inode->opens && inode->opens->first) {
 		fd = fd_ref_get(inode->opens->first->fd);
 	}

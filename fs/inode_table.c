@@ -96,7 +96,7 @@ void inode_table_count(struct inode_table *table, size_t *ret_inodes, size_t *re
 	for (size_t i = 0; i < INODE_SHARDS; i++) {
 		pthread_mutex_lock(&table->shards[i].lock);
 		*ret_inodes += table->shards[i].n_inodes;
-		*ret_fds += table->shards[i].n_cached;
+		*ret_fds += table->shards[i].n_cached + table->shards[i].n_kept;
 		pthread_mutex_unlock(&table->shards[i].lock);
 	}
 	*ret_inodes -= 1; /* the root */
@@ -135,6 +135,7 @@ int inode_table_new(struct backing *backing, unsigned fd_max, struct inode_table
 		return -ENOMEM;
 	table->backing = backing;
 	table->cached_max = MAX(fd_max / INODE_SHARDS, 1U);
+	table->kept_max = MAX(table->cached_max / 2, 1U);
 	for (size_t i = 0; i < INODE_SHARDS; i++) {
 		struct inode_shard *shard = &table->shards[i];
 
@@ -193,6 +194,7 @@ void inode_table_free(struct inode_table *table)
 			for (struct inode *inode = shard->buckets[j], *next; inode; inode = next) {
 				next = inode->hash_next;
 				free_openers(inode);
+				fd_ref_put(inode->cached); /* nameless */
 				free(inode->name);
 				free(inode);
 			}

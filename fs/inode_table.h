@@ -24,7 +24,8 @@ struct inode_shard {
 	size_t n_buckets; /* a power of two */
 	size_t n_inodes;
 	struct inode *newest, *oldest; /* the pool's list */
-	unsigned n_cached;
+	unsigned n_cached;	       /* in the list */
+	unsigned n_kept;	       /* beside it: nameless */
 };
 
 struct inode_table {
@@ -34,6 +35,7 @@ struct inode_table {
 	struct inode *root;
 	struct fd_ref *root_fd;
 	unsigned cached_max; /* descriptors a shard keeps */
+	unsigned kept_max;   /* and of what has no name any more */
 	/* Atomic. */
 	atomic_uint generations; /* given out */
 	/* Each with a lock of its own. */

@@ -76,10 +76,19 @@ static uint64_t digest(const struct statx *stx)
 	return (stx->stx_size * UINT64_C(0x9e3779b97f4a7c15) ^ mtime) | 1;
 }
 
+/* What decides who reads and writes it. */
+static void note_kind(struct inode *inode, const struct statx *stx)
+{
+	setid_note(inode, stx);
+	atomic_store_explicit(&inode->append_only,
+			      S_ISREG(stx->stx_mode) && (stx->stx_attributes & STATX_ATTR_APPEND),
+			      memory_order_relaxed);
+}
+
 void ops_note_told(struct inode *inode, const struct statx *stx)
 {
 	atomic_store_explicit(&inode->told, digest(stx), memory_order_relaxed);
-	setid_note(inode, stx);
+	note_kind(inode, stx);
 }
 
 void ops_expire_attributes(struct session *session, struct inode *inode)
@@ -96,14 +105,15 @@ void ops_expire_attributes(struct session *session, struct inode *inode)
 					       -1, 0);
 }
 
-static bool is_open(struct session *session, const struct inode *inode)
+/* Whether somebody may have @inode, which has no name. */
+static bool is_held(struct session *session, const struct inode *inode)
 {
-	bool open;
+	bool held;
 
 	inode_lock(session->inodes, inode);
-	open = inode->opens != NULL;
+	held = inode->opens || inode->nameless;
 	inode_unlock(session->inodes, inode);
-	return open;
+	return held;
 }
 
 int ops_check_opened(struct session *session, struct inode *inode, int fd)
@@ -117,8 +127,8 @@ int ops_check_opened(struct session *session, struct inode *inode, int fd)
 	r = backing_stat(fd, &stx);
 	if (r < 0)
 		return r;
-	setid_note(inode, &stx);
-	if (stx.stx_nlink == 0 && !is_open(session, inode))
+	note_kind(inode, &stx);
+	if (stx.stx_nlink == 0 && !is_held(session, inode))
 		return -ESTALE;
 	if (told && digest(&stx) != told)
 		ops_expire_attributes(session, inode);
@@ -149,6 +159,9 @@ static void negotiate(struct session *session, struct fuse_conn_info *conn)
 		if (!fuse_set_feature_flag(conn, wanted[i]))
 			log_debug(session->log, "the kernel does not offer FUSE capability 0x%llx",
 				  (unsigned long long)wanted[i]);
+	/* The kernel would not ask again for what a link says. */
+	if (backing_counts_links(&session->backing))
+		fuse_unset_feature_flag(conn, FUSE_CAP_CACHE_SYMLINKS);
 	/*
 	 * Splicing requests out of the device costs every small request one more system call, and
 	 * the bulk of writes goes through the kernel. libfuse's own FUSE over io_uring delivers no

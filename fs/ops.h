@@ -61,7 +61,7 @@ void ops_note_told(struct inode *inode, const struct statx *stx);
 
 /**
  * Close-to-open: who opens a file sees what is there, however long names and attributes are cached.
- * @fd was opened for @inode just now Makes the kernel ask anew for attributes that are not what it
+ * @fd was opened for @inode just now. Makes the kernel ask anew for attributes that are not what it
  * was told. -ESTALE: the file has no name any more and nobody has it open, so it was deleted or
  * replaced behind the mount; the kernel then looks its name up again.
  */

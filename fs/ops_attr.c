@@ -151,7 +151,7 @@ static int set_owner(struct session *session, fuse_req_t req, int fd, const stru
 	int r;
 
 	r = backing_stat(fd, &stx);
-	if (r == 0 && setid_keeps_setgid(req, &stx))
+	if (r == 0 && setid_keeps_setgid(session, req, &stx))
 		r = caller_begin_root(session, &thread);
 	if (r < 0)
 		return r;
@@ -174,7 +174,7 @@ static int strip_bits(struct session *session, fuse_req_t req, const struct subj
 	if (r < 0)
 		return r;
 	setid_note(subject->inode, &stx);
-	if (setid_falls(req, &stx) && ctx->uid != 0 && ctx->uid != stx.stx_uid &&
+	if (setid_falls(session, req, &stx) && ctx->uid != 0 && ctx->uid != stx.stx_uid &&
 	    !handle_open_for_writing(session, subject->inode))
 		return -EPERM;
 	if (stx.stx_mode & (S_ISUID | S_ISGID))

@@ -229,6 +229,13 @@ static bool answer_short(struct session *session, fuse_req_t req, const struct r
 	return true;
 }
 
+static bool is_immutable(const struct open_file *file)
+{
+	struct statx stx;
+
+	return backing_stat(file->fd, &stx) == 0 && (stx.stx_attributes & STATX_ATTR_IMMUTABLE);
+}
+
 static void ops_copy_file_range(fuse_req_t req, fuse_ino_t src_ino, off_t src_offset,
 				struct fuse_file_info *src_fi, fuse_ino_t dst_ino, off_t dst_offset,
 				struct fuse_file_info *dst_fi, size_t length, int flags)
@@ -248,6 +255,9 @@ static void ops_copy_file_range(fuse_req_t req, fuse_ino_t src_ino, off_t src_of
 	(void)src_ino;
 	(void)dst_ino;
 	r = flags || src_offset < 0 || dst_offset < 0 ? -EINVAL : 0;
+	/* Where the kernel refuses that, the engine would write, as whoever has it open may. */
+	if (r == 0 && is_immutable(range.dst))
+		r = -EPERM;
 	/* Whether setuid and setgid bits fall is for the kernel to tell, write by write. */
 	if (r == 0 && setid_has_bits(range.dst->inode))
 		r = -EOPNOTSUPP;

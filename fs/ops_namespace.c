@@ -18,6 +18,7 @@
 #include "arsync/base.h"
 #include "caller.h"
 #include "inode_path.h"
+#include "inode_pool.h"
 #include "inode_table.h"
 #include "waiting.h"
 
@@ -207,15 +208,51 @@ static void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, c
 	make_and_reply(ops_begin(req, STATS_SYMLINK), req, &making);
 }
 
+/*
+ * What loses its last name can only be reached by a descriptor, and somebody may have it all the same: as working
+ * directory, or by O_PATH. So there must be one before. Returns it, or -errno, which is no failure.
+ */
+static int open_victim(struct session *session, fuse_ino_t parent, const struct fd_ref *directory,
+		       const char *name)
+{
+	/* A server's file goes all the same. */
+	if (!inode_from_id(session->inodes, parent)->mount->safe_close)
+		return -EOPNOTSUPP;
+	return inode_path_openat(session->inodes, directory->fd, name, O_PATH | O_NOFOLLOW);
+}
+
+/* One of its names was removed. Takes ownership of @fd. */
+static void keep_victim(struct session *session, int fd)
+{
+	struct fd_ref *path;
+	struct inode *inode;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || (!S_ISDIR(st.st_mode) && st.st_nlink > 0) ||
+	    inode_find(session->inodes, fd, &inode) < 0) {
+		close_keep_errno(fd);
+		return;
+	}
+	if (fd_ref_new(fd, &path) == 0)
+		inode_pool_keep(session->inodes, inode, path);
+	inode_unref(session->inodes, inode);
+}
+
 static int remove_name(struct session *session, fuse_ino_t ino, const char *name, int flags)
 {
 	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
+	_cleanup_close_ int victim = -1;
 	int r;
 
 	r = open_directory(session, ino, &parent);
 	if (r < 0)
 		return r;
-	return unlinkat(parent->fd, name, flags) == 0 ? 0 : negative_errno();
+	victim = open_victim(session, ino, parent, name);
+	if (unlinkat(parent->fd, name, flags) < 0)
+		return negative_errno();
+	if (victim >= 0)
+		keep_victim(session, TAKE_FD(victim));
+	return 0;
 }
 
 static void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -285,6 +322,7 @@ static int move(struct session *session, fuse_req_t req, const struct moving *mo
 {
 	_cleanup_fd_ref_ struct fd_ref *parent = NULL;
 	_cleanup_fd_ref_ struct fd_ref *new_parent = NULL;
+	_cleanup_close_ int victim = -1;
 	int r;
 
 	r = open_directory(session, moving->parent, &parent);
@@ -293,9 +331,13 @@ static int move(struct session *session, fuse_req_t req, const struct moving *mo
 	r = open_directory(session, moving->new_parent, &new_parent);
 	if (r < 0)
 		return r;
+	if (!(moving->flags & (RENAME_NOREPLACE | RENAME_EXCHANGE)))
+		victim = open_victim(session, moving->new_parent, new_parent, moving->new_name);
 	r = rename_as_caller(session, req, moving, parent, new_parent);
 	if (r < 0)
 		return r;
+	if (victim >= 0)
+		keep_victim(session, TAKE_FD(victim));
 	refresh_hint(session, moving->new_parent, new_parent->fd, moving->new_name);
 	if (moving->flags & RENAME_EXCHANGE)
 		refresh_hint(session, moving->parent, parent->fd, moving->name);

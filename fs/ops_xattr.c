@@ -58,25 +58,32 @@ struct setting {
 };
 
 /*
- * An access ACL is a mode, too: it takes setgid away from who is not a member of the file's group.
- * Our threads, without CAP_FSETID, count as members if and only if the caller is one. (The kernel
- * would say so with FUSE_SETXATTR_EXT, but libfuse 3.18 does not hand that flag on.)
+ * An access ACL is a mode, too: it takes setgid away from who is not a member of the file's group, on
+ * tmpfs also when it is removed. Our threads, without CAP_FSETID, count as members if and only if the
+ * caller is one. (The kernel would say so with FUSE_SETXATTR_EXT, but libfuse 3.18 does not hand that
+ * flag on.)
  */
+static int begin_change(struct session *session, fuse_req_t req, int fd, const char *name,
+			struct cred_thread **ret)
+{
+	struct statx stx;
+	int r;
+
+	if (strcmp(name, ACL_ACCESS) != 0)
+		return 0;
+	r = backing_stat(fd, &stx);
+	return r == 0 && (stx.stx_mode & S_ISGID) ? setid_begin_member(session, req, fd, ret) : r;
+}
+
 static int set_attribute(struct session *session, fuse_req_t req, int fd,
 			 const struct setting *setting)
 {
 	_cleanup_caller_ struct cred_thread *thread = NULL;
 	char name[BACKING_FD_NAME_MAX];
-	struct statx stx;
-	int r;
+	int r = begin_change(session, req, fd, setting->name, &thread);
 
-	if (strcmp(setting->name, ACL_ACCESS) == 0) {
-		r = backing_stat(fd, &stx);
-		if (r == 0 && (stx.stx_mode & S_ISGID))
-			r = setid_begin_member(session, req, fd, &thread);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	return setxattr(backing_fd_name(fd, name), setting->name, setting->value, setting->size,
 			setting->flags) == 0 ?
 		       0 :
@@ -207,12 +214,15 @@ static void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct session *session = ops_begin(req, STATS_REMOVEXATTR);
 	_cleanup_fd_ref_ struct fd_ref *path = NULL;
+	_cleanup_caller_ struct cred_thread *thread = NULL;
 	char link[BACKING_FD_NAME_MAX];
 	int r;
 
 	r = check_name(name);
 	if (r == 0)
 		r = open_subject(session, ino, &path);
+	if (r == 0)
+		r = begin_change(session, req, path->fd, name, &thread);
 	if (r == 0 && removexattr(backing_fd_name(path->fd, link), name) < 0)
 		r = negative_errno();
 	ops_reply_result(req, r);

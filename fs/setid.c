@@ -58,35 +58,25 @@ bool setid_caller_strips(struct session *session, fuse_req_t req)
 	return !(effective & UINT64_C(1) << CAP_FSETID);
 }
 
-/* Is @gid the caller's, or does the caller count as everybody (root)? */
-static bool caller_in_group(fuse_req_t req, gid_t gid)
+/* Is @gid the caller's, or does the caller count as everybody (root with CAP_FSETID)? */
+static bool counts_as_member(struct session *session, fuse_req_t req, gid_t gid)
 {
-	struct cred *cred = NULL;
-	bool found;
-
-	if (caller_identity(req, &cred) < 0)
-		return false;
-	if (!cred)
-		return true;
-	found = cred->gid == gid;
-	for (size_t i = 0; i < cred->n_groups && !found; i++)
-		found = cred->groups[i] == gid;
-	cred_unref(cred);
-	return found;
+	return caller_in_group(req, gid) ||
+	       (fuse_req_ctx(req)->uid == 0 && !setid_caller_strips(session, req));
 }
 
-bool setid_keeps_setgid(fuse_req_t req, const struct statx *stx)
+bool setid_keeps_setgid(struct session *session, fuse_req_t req, const struct statx *stx)
 {
 	return (stx->stx_mode & (S_ISGID | S_IXGRP)) == S_ISGID &&
-	       caller_in_group(req, stx->stx_gid);
+	       counts_as_member(session, req, stx->stx_gid);
 }
 
-bool setid_falls(fuse_req_t req, const struct statx *stx)
+bool setid_falls(struct session *session, fuse_req_t req, const struct statx *stx)
 {
 	if (S_ISDIR(stx->stx_mode))
 		return false;
 	return (stx->stx_mode & S_ISUID) ||
-	       ((stx->stx_mode & S_ISGID) && !setid_keeps_setgid(req, stx));
+	       ((stx->stx_mode & S_ISGID) && !setid_keeps_setgid(session, req, stx));
 }
 
 int setid_begin_member(struct session *session, fuse_req_t req, int fd, struct cred_thread **ret)
@@ -98,7 +88,7 @@ int setid_begin_member(struct session *session, fuse_req_t req, int fd, struct c
 	r = backing_stat(fd, &stx);
 	if (r < 0)
 		return r;
-	gid = caller_in_group(req, stx.stx_gid) ? stx.stx_gid : fuse_req_ctx(req)->gid;
+	gid = counts_as_member(session, req, stx.stx_gid) ? stx.stx_gid : fuse_req_ctx(req)->gid;
 	return caller_begin_member(session, stx.stx_uid, gid, ret);
 }
 

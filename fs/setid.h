@@ -34,10 +34,10 @@ int setid_begin(struct session *session, fuse_req_t req, struct inode *inode, bo
  * Whether @stx has a setgid bit that the caller of @req keeps: one without execution by the group, and the
  * caller is root or a member.
  */
-bool setid_keeps_setgid(fuse_req_t req, const struct statx *stx);
+bool setid_keeps_setgid(struct session *session, fuse_req_t req, const struct statx *stx);
 
 /** Whether a change of @stx by the caller of @req takes such a bit away. Directories keep theirs. */
-bool setid_falls(fuse_req_t req, const struct statx *stx);
+bool setid_falls(struct session *session, fuse_req_t req, const struct statx *stx);
 
 /**
  * From now on the calling thread counts as a member of the group of the open file @fd if and only if the

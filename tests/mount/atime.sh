@@ -59,6 +59,21 @@ for options in noatime nodiratime strictatime relatime strictatime,nodiratime no
 	done
 done
 
+# Every reading is to be seen, also of what the kernel could remember.
+mount_start -ostrictatime || exit
+moves=$(python3 - "$MNT/strictatime/link" <<'END'
+import os, sys, time
+times = []
+for i in range(3):
+    time.sleep(0.02)
+    os.readlink(sys.argv[1])
+    times.append(os.lstat(sys.argv[1]).st_atime_ns)
+print(len(set(times)))
+END
+)
+check_equal "strictatime: each of three readings of a link" 3 "$moves"
+mount_stop || exit
+
 # What is mounted below BACKING is in the private mount, too, and keeps its identity.
 mkdir -p "$BACKING/below"
 mount -t tmpfs none "$BACKING/below"

@@ -463,6 +463,44 @@ static void test_pool_keeps_its_bound(void **state)
 	assert_int_equal(open_fds(), before);
 }
 
+static void test_pool_keeps_what_has_no_name(void **state)
+{
+	struct fixture *f = *state;
+	const int most = FD_MAX / 2;
+	char name[16];
+	int before, kept = 0;
+
+	need_mode(f);
+	before = open_fds();
+	for (int i = 0; i < MANY; i++) {
+		struct fd_ref *fd;
+
+		(void)snprintf(name, sizeof(name), "f%d", i); /* fits */
+		make_file(f, name);
+		f->inodes[i] = look_up(f, f->table->root, name);
+		assert_int_equal(inode_path_open(f->table, f->inodes[i], &fd), 0);
+		assert_int_equal(unlinkat(f->dir, name, 0), 0);
+		inode_pool_keep(f->table, f->inodes[i], fd);
+	}
+	/* Not more than there is room for, and these stay. */
+	inode_pool_trim(f->table);
+	assert_int_equal(open_fds() - before, most);
+	assert_int_equal(pooled(f), most);
+	for (int i = 0; i < MANY; i++) {
+		int r = inode_path_open(f->table, f->inodes[i], &f->fd);
+
+		assert_true(r == 0 || r == -ESTALE);
+		kept += r == 0;
+		if (r == 0)
+			fd_ref_put(TAKE_PTR(f->fd));
+	}
+	assert_int_equal(kept, most);
+	for (int i = 0; i < MANY; i++)
+		inode_forget(f->table, f->inodes[i], 1);
+	assert_int_equal(known(f), 0);
+	assert_int_equal(open_fds(), before);
+}
+
 static void test_pool_descriptor_in_use_outlives_trim(void **state)
 {
 	struct fixture *f = *state;
@@ -645,6 +683,7 @@ int main(void)
 		BOTH(test_lookup_id_of_directories),
 		BOTH(test_lookup_parent_of_moved_outside),
 		BOTH(test_pool_keeps_its_bound),
+		BOTH(test_pool_keeps_what_has_no_name),
 		BOTH(test_pool_descriptor_in_use_outlives_trim),
 		BOTH(test_open_after_rename_outside),
 		BOTH(test_open_after_rename_of_parent_with_hint),

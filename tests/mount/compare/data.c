@@ -249,6 +249,24 @@ static void executed(struct side *side)
 	CALL(side, unlink("sleep")); /* its size is the machine's */
 }
 
+/* What nobody has open for reading or writing. Closes @fd. */
+static void only_by_path(struct side *side, int fd)
+{
+	char path[64];
+	int again;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	show_fd(side, fd);
+	CALL(side, chmod(path, 0640));
+	CALL(side, setxattr(path, "user.name", "value", 5, 0));
+	again = CALL_FD(side, open(path, O_RDONLY));
+	CALL(side, pread(again, (char[10]){ 0 }, 10, 0));
+	CALL(side, close(again));
+	CALL(side, truncate(path, 2));
+	show_fd(side, fd);
+	CALL(side, close(fd));
+}
+
 static void without_name(struct side *side)
 {
 	char path[64];
@@ -292,6 +310,21 @@ static void without_name(struct side *side)
 	CALL(side, fchmod(dir, 0700));
 	CALL(side, fsync(dir));
 	CALL(side, close(dir));
+	make_text(side, "p", "text");
+	fd = CALL_FD(side, open("p", O_PATH));
+	CALL(side, unlink("p"));
+	only_by_path(side, fd);
+	make_text(side, "p", "text");
+	make_text(side, "q", "other");
+	fd = CALL_FD(side, open("p", O_PATH));
+	CALL(side, rename("q", "p"));
+	only_by_path(side, fd);
+	make_text(side, "p", "text");
+	CALL(side, link("p", "second"));
+	fd = CALL_FD(side, open("p", O_PATH));
+	CALL(side, unlink("p"));
+	CALL(side, unlink("second"));
+	only_by_path(side, fd);
 	CALL(side, mkdir("cwd", 0755));
 	CALL(side, chdir("cwd"));
 	CALL(side, rmdir("../cwd"));

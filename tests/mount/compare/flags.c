@@ -101,12 +101,22 @@ static void try_to_change(struct side *side)
 
 static void immutable(struct side *side)
 {
+	int fd, in;
+
 	CALL(side, mkdir("d", 0755));
 	make_text(side, "d/f", "text");
 	CALL(side, setxattr("d/f", "user.was", "b", 1, 0));
+	make_file(side, "source", 1000000);
+	in = CALL_FD(side, open("source", O_RDONLY));
+	fd = CALL_FD(side, open("d/f", O_RDWR));
 	CALL(side, set_flags("d/f", FS_IMMUTABLE_FL));
 	show_flags(side, "d/f");
 	try_to_change(side);
+	CALL(side, copy_file_range(in, &(off_t){ 0 }, fd, &(off_t){ 0 }, 100, 0));
+	CALL(side, copy_file_range(in, &(off_t){ 0 }, fd, &(off_t){ 0 }, 1000000, 0));
+	CALL(side, close(fd));
+	CALL(side, close(in));
+	show(side, "d/f");
 	CALL_FD(side, open("d/f", O_WRONLY | O_APPEND));
 	CALL(side, set_flags("d/f", 0));
 	CALL(side, set_flags("d", FS_IMMUTABLE_FL));
@@ -140,6 +150,13 @@ static void append_only(struct side *side)
 	fd = CALL_FD(side, open("d/f", O_RDWR | O_APPEND));
 	CALL(side, write(fd, " end", 4));
 	CALL(side, pread(fd, (char[20]){ 0 }, 20, 0));
+	/* With different errors. */
+	CALL(side, mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
+	CALL(side, mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED);
+	CALL(side, mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0) == MAP_FAILED);
+	CALL(side, close(fd));
+	fd = CALL_FD(side, open("d/f", O_RDONLY));
+	CALL(side, mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED);
 	CALL(side, close(fd));
 	CALL_FD(side, open("d/f", O_WRONLY | O_APPEND | O_TRUNC));
 	show(side, "d/f");

@@ -152,10 +152,23 @@ static void by_root(struct side *side)
 
 static void by_root_without_fsetid(struct side *side)
 {
+	int fd;
+
 	make_file(side, "source", 30000);
+	(void)fresh(side, "early", 02767);
+	(void)fresh(side, "early", 02745);
+	(void)fresh(side, "early", 02763);
 	CALL(side, drop_fsetid());
 	/* Preparing gives no setgid bit where root is not a member: the same on both. */
 	by_everybody(side);
+	fd = CALL_FD(side, open("early-2767", O_WRONLY));
+	CALL(side, pwrite(fd, "bytes", 5, 0));
+	CALL(side, close(fd));
+	say_mode(side, "early-2767");
+	CALL(side, chown("early-2745", (uid_t)-1, (gid_t)-1));
+	say_mode(side, "early-2745");
+	CALL(side, truncate("early-2763", 10));
+	say_mode(side, "early-2763");
 }
 
 /* The owner may do everything but keep the bits. */

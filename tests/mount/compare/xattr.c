@@ -181,6 +181,10 @@ static void access_acls(struct side *side)
 	CALL(side, chmod("f", 02755));
 	CALL(side, setxattr("f", ACCESS, &acl, sizeof(acl), 0));
 	show(side, "f");
+	CALL(side, chown("f", USER_UID, USER_GID));
+	CALL(side, chmod("f", 02770));
+	CALL(side, removexattr("f", ACCESS));
+	show(side, "f");
 }
 
 static void default_acls(struct side *side)
