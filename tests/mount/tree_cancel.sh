@@ -99,20 +99,40 @@ fi
 
 # --- The daemon's end ---------------------------------------------------------------------------------
 
-for signal in TERM INT; do
+# ended_copy SIGNAL: it comes while a tree is copied; sets `told`, the status of who waits for that
+ended_copy() {
+	local pid
 	setfattr -n user.arsync.copy -v copy tree 2>"$RUN_DIR/setfattr.err" &
 	pid=$!
 	wait_until 10 copy_has_begun
-	sleep 0.1
-	kill -s "$signal" "$(daemon_pid)"
-	check "SIG$signal during a tree copy ends the daemon" wait_until 10 daemon_ended
+	kill -s "$1" "$(daemon_pid)"
+	wait_until 10 daemon_ended || return
+	told=0
+	wait "$pid" || told=$?
+}
+
+# was_faster: the copy, on a busy machine, and so it says nothing
+was_faster() { ((told == 0)) && [[ -e $BACKING/copy/big ]]; }
+
+restart() {
+	cd / && mount_start || return
+	cd "$MNT" || return
+}
+
+for signal in TERM INT; do
+	ended_copy "$signal"
+	for ((i = 0; i < 4; i++)); do
+		was_faster || break
+		rm -r "$BACKING/copy"
+		restart || exit
+		ended_copy "$signal"
+	done
+	check "SIG$signal during a tree copy ends the daemon" daemon_ended
 	daemon_ended || exit
 	check_equal "SIG$signal: exit status" 0 "$(cat "$MNT.exit")"
 	check_not "SIG$signal: it is unmounted" is_mounted "$MNT"
-	check_not "SIG$signal: setfattr is told" wait "$pid"
+	check_not "SIG$signal: setfattr is told" test "$told" = 0
 	check "SIG$signal: nothing is left" nothing_left "$BACKING"
 	check "SIG$signal: no copy" test ! -e "$BACKING/copy"
-	cd / || exit
-	mount_start || exit
-	cd "$MNT" || exit
+	restart || exit
 done
