@@ -16,8 +16,9 @@
  * who writes (setid.h). Space is taken as the first opener takes it: a user has quotas and no reserved
  * blocks.
  *
- * Nor are files that can only be appended to (chattr +a): their writers must not have shared mappings, which the
- * kernel's FUSE does not know. FOPEN_DIRECT_IO refuses these.
+ * Nor are files that can only be appended to (chattr +a): who could store through a shared mapping must
+ * get none, and the kernel's FUSE does not know that. FOPEN_DIRECT_IO without passthrough refuses them.
+ * (Not where somebody has had the file open since before.)
  *
  * Where a file has passthrough already (by others, and by who has closed it: that is told us later), a
  * new handle must have it, too. If its writes have to be the caller's own, they come to us all the same
@@ -126,14 +127,14 @@ int handle_new(struct session *session, struct inode *inode, int fd, int flags,
 		return -ENOMEM;
 	}
 	handle->opener.free = free_file;
+	handle->inode = inode;
+	handle->fd = fd;
+	handle->flags = flags;
 	r = opener_add(session->inodes, inode, fd, &handle->opener);
 	if (r < 0) {
 		free(handle);
 		return r;
 	}
-	handle->inode = inode;
-	handle->fd = fd;
-	handle->flags = flags;
 	if (may_store(handle))
 		atomic_fetch_add_explicit(&inode->mappers, 1, memory_order_seq_cst);
 	*ret = handle;
@@ -296,6 +297,8 @@ static bool must_write_itself(struct session *session, struct fuse_req *req,
 	const struct inode *inode = handle->inode;
 	bool as_root;
 
+	if ((handle->flags & O_ACCMODE) == O_RDONLY)
+		return false;
 	if ((handle->flags & (O_ACCMODE | O_DIRECT)) == (O_WRONLY | O_DIRECT))
 		return true;
 	inode_lock(session->inodes, inode);
@@ -309,9 +312,10 @@ void handle_reply_info(struct session *session, struct fuse_req *req, struct ope
 {
 	fi->fh = (uint64_t)(uintptr_t)handle;
 	fi->backing_id = backing_id_for(session, req, handle);
-	handle->direct_io = (handle->flags & O_ACCMODE) != O_RDONLY &&
-			    (is_append_only(handle->inode) ||
-			     (fi->backing_id > 0 && must_write_itself(session, req, handle)));
+	handle->passthrough = fi->backing_id > 0;
+	handle->direct_io = handle->passthrough ?
+				    must_write_itself(session, req, handle) :
+				    may_store(handle) && is_append_only(handle->inode);
 	fi->direct_io = handle->direct_io;
 	fi->noflush = handle->inode->mount->safe_close;
 	fi->keep_cache = session->options->cache == OPTIONS_CACHE_ALWAYS && !fi->backing_id;

@@ -36,6 +36,7 @@ struct open_file {
 	int flags;	     /* of open(2), as far as fd has them, and HANDLE_EXEC */
 	uid_t uid;	     /* who has opened it */
 	bool direct_io;	     /* the kernel keeps nothing of it: FOPEN_DIRECT_IO */
+	bool passthrough;    /* the kernel reads its file, but for what direct_io brings here */
 };
 
 /* An open directory. */

@@ -58,7 +58,8 @@ struct inode {
 	uint64_t nlookup;
 	struct inode *hash_next;
 	struct fd_ref *cached;	     /* in the pool, or NULL */
-	bool nameless;		     /* cached is kept, the only way to it: inode_pool_keep() */
+	bool nameless;		     /* its last name was removed: inode_pool_keep() */
+	bool kept;		     /* cached is not in the pool's list */
 	struct inode *newer, *older; /* in the pool: order of use */
 	struct inode *parent;	     /* hint where not by_handle: a reference, or NULL */
 	char *name;		     /* in parent */

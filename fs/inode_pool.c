@@ -2,8 +2,9 @@
 /*
  * inode_pool.c - the recently used descriptors of each shard, in the order of their use.
  *
- * The oldest one makes room for a new one, but for those of inodes without a name, which are not in the list. Whoever still uses it holds a reference, so that it is
- * closed later; everything is closed after the shard's lock was released.
+ * The oldest one makes room for a new one; those of inodes without a name are kept beside the list.
+ * Whoever still uses one holds a reference, so that it is closed later; everything is closed after the
+ * shard's lock was released.
  */
 #include "inode_pool.h"
 
@@ -31,12 +32,12 @@ struct fd_ref *inode_pool_take_locked(struct inode_shard *shard, struct inode *i
 {
 	struct fd_ref *fd = inode->cached;
 
-	if (inode->nameless)
+	if (inode->kept)
 		shard->n_kept--;
 	else if (fd)
 		unlink_locked(shard, inode);
 	inode->cached = NULL;
-	inode->nameless = false;
+	inode->kept = false;
 	return fd;
 }
 
@@ -81,9 +82,10 @@ void inode_pool_keep(struct inode_table *table, struct inode *inode, struct fd_r
 	pthread_mutex_lock(&shard->lock);
 	if (!inode->cached)
 		surplus = insert_locked(table, shard, inode, fd);
-	if (inode->cached && !inode->nameless && shard->n_kept < table->kept_max) {
+	inode->nameless = true;
+	if (inode->cached && !inode->kept && shard->n_kept < table->kept_max) {
 		unlink_locked(shard, inode);
-		inode->nameless = true;
+		inode->kept = true;
 		shard->n_kept++;
 	}
 	pthread_mutex_unlock(&shard->lock);
@@ -100,7 +102,7 @@ struct fd_ref *inode_pool_get(struct inode_table *table, struct inode *inode)
 	pthread_mutex_lock(&shard->lock);
 	if (inode->cached) {
 		fd = fd_ref_get(inode->cached);
-		if (!inode->nameless) {
+		if (!inode->kept) {
 			unlink_locked(shard, inode);
 			push_locked(shard, inode);
 		}

@@ -16,8 +16,9 @@ struct inode_shard;
 struct fd_ref *inode_pool_add(struct inode_table *table, struct inode *inode, struct fd_ref *fd);
 
 /**
- * The same, for an inode whose last name was removed while the kernel knows it: somebody may have it as working
- * directory, or by O_PATH. The descriptor is kept until it is forgotten, as far as there is room for such.
+ * The same, for an inode whose last name was removed while the kernel knows it: somebody may have it as
+ * working directory, or by O_PATH. The descriptor is kept until the inode is forgotten, as far as there
+ * is room for such; then it is one of the pool.
  */
 void inode_pool_keep(struct inode_table *table, struct inode *inode, struct fd_ref *fd);
 

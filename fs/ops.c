@@ -111,7 +111,7 @@ static bool is_held(struct session *session, const struct inode *inode)
 	bool held;
 
 	inode_lock(session->inodes, inode);
-	held = inode->opens || inode->nameless;
+	held = inode->opens || (inode->nameless && inode->cached);
 	inode_unlock(session->inodes, inode);
 	return held;
 }

@@ -219,6 +219,7 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		     struct fuse_file_info *fi)
 {
 	struct fuse_bufvec buffer = FUSE_BUFVEC_INIT(size);
+	const struct open_file *handle = handle_file(fi);
 
 	(void)ino;
 	(void)ops_begin(req, STATS_READ);
@@ -227,7 +228,7 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	 * reads, and no others, have no owner of locks (fuse_do_readfolio(), fuse_send_read() in
 	 * fs/fuse/file.c). EINVAL: there is no splice, sendfile(2)'s callers read(2) then.
 	 */
-	if (handle_file(fi)->direct_io && fi->lock_owner == 0) {
+	if (handle->direct_io && handle->passthrough && fi->lock_owner == 0) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}

@@ -89,7 +89,7 @@ try:
 except OSError as error:
     print(error.strerror, end=", ")
 shown, there = os.fstat(fd).st_size, os.stat(sys.argv[2]).st_size
-print("the size shows" if shown == there > 0 else "%d bytes of %d" % (shown, there))
+print("the size shows" if shown == there else "%d bytes of %d" % (shown, there))
 END
 )
 check_equal "fallocate of too much" "No space left on device, the size shows" "$sizes"

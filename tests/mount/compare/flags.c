@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/xattr.h>
 
 #ifndef FS_NODUMP_FL
@@ -134,7 +135,8 @@ static void immutable(struct side *side)
 
 static void append_only(struct side *side)
 {
-	int fd;
+	char *mapped;
+	int fd, out;
 
 	CALL(side, mkdir("d", 0755));
 	make_text(side, "d/f", "text");
@@ -150,10 +152,19 @@ static void append_only(struct side *side)
 	fd = CALL_FD(side, open("d/f", O_RDWR | O_APPEND));
 	CALL(side, write(fd, " end", 4));
 	CALL(side, pread(fd, (char[20]){ 0 }, 20, 0));
+	CALL(side, close(fd));
+	(void)usleep(200 * 1000); /* until nobody has it open since before, and that is known */
+	fd = CALL_FD(side, open("d/f", O_RDWR | O_APPEND));
 	/* With different errors. */
 	CALL(side, mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
 	CALL(side, mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED);
-	CALL(side, mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0) == MAP_FAILED);
+	mapped = mmap(NULL, 4, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	CALL(side, mapped != MAP_FAILED && mapped[0] == 't');
+	out = CALL_FD(side, open("copy", O_WRONLY | O_CREAT, 0644));
+	CALL(side, sendfile(out, fd, &(off_t){ 0 }, 3));
+	CALL(side, copy_file_range(fd, &(off_t){ 0 }, out, &(off_t){ 3 }, 5, 0));
+	show(side, "copy");
+	CALL(side, close(out));
 	CALL(side, close(fd));
 	fd = CALL_FD(side, open("d/f", O_RDONLY));
 	CALL(side, mmap(NULL, 4, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED);
