@@ -18,7 +18,7 @@
  *
  * Nor are files that can only be appended to (chattr +a): who could store through a shared mapping must
  * get none, and the kernel's FUSE does not know that. FOPEN_DIRECT_IO without passthrough refuses them.
- * (Not where somebody has had the file open since before.)
+ * Where somebody has had the file open since before, with passthrough, they are not opened at all.
  *
  * Where a file has passthrough already (by others, and by who has closed it: that is told us later), a
  * new handle must have it, too. If its writes have to be the caller's own, they come to us all the same
@@ -319,6 +319,11 @@ void handle_reply_info(struct session *session, struct fuse_req *req, struct ope
 	fi->direct_io = handle->direct_io;
 	fi->noflush = handle->inode->mount->safe_close;
 	fi->keep_cache = session->options->cache == OPTIONS_CACHE_ALWAYS && !fi->backing_id;
+}
+
+bool handle_may_overwrite(const struct open_file *handle)
+{
+	return handle->passthrough && may_store(handle) && is_append_only(handle->inode);
 }
 
 int handle_new_dir(struct session *session, struct inode *inode, int fd, struct open_dir **ret)

@@ -66,6 +66,12 @@ int handle_new(struct session *session, struct inode *inode, int fd, int flags,
 void handle_reply_info(struct session *session, struct fuse_req *req, struct open_file *handle,
 		       struct fuse_file_info *fi);
 
+/**
+ * Whether the kernel would let it store through a mapping of what can only be appended to: somebody has had
+ * the file open, with passthrough, since before that. After handle_reply_info().
+ */
+bool handle_may_overwrite(const struct open_file *handle);
+
 /** @req gives a backing id back; NULL: the kernel has gone, and dropped them all. */
 void handle_close(struct session *session, struct fuse_req *req, struct open_file *handle);
 

@@ -105,11 +105,16 @@ void ops_expire_attributes(struct session *session, struct inode *inode)
 					       -1, 0);
 }
 
-/* Whether somebody may have @inode, which has no name. */
+/*
+ * Whether somebody may have @inode, which has no name. While one is being removed through the mount that may be
+ * this one, which is not known yet (ops_namespace.c); so that is looked at first.
+ */
 static bool is_held(struct session *session, const struct inode *inode)
 {
 	bool held;
 
+	if (atomic_load(&session->removing) > 0)
+		return true;
 	inode_lock(session->inodes, inode);
 	held = inode->opens || (inode->nameless && inode->cached);
 	inode_unlock(session->inodes, inode);

@@ -86,6 +86,11 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		readahead_tree_opened(session->readahead_tree, inode, fd);
 	handle->uid = fuse_req_ctx(req)->uid;
 	handle_reply_info(session, req, handle, fi);
+	if (handle_may_overwrite(handle)) {
+		handle_close(session, req, handle);
+		fuse_reply_err(req, EBUSY);
+		return;
+	}
 	/* What the kernel remembers from before may not be believed any more. */
 	if (session->timeout != ops_attr_timeout(session, inode))
 		ops_expire_attributes(session, inode);

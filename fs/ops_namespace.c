@@ -248,11 +248,12 @@ static int remove_name(struct session *session, fuse_ino_t ino, const char *name
 	if (r < 0)
 		return r;
 	victim = open_victim(session, ino, parent, name);
-	if (unlinkat(parent->fd, name, flags) < 0)
-		return negative_errno();
-	if (victim >= 0)
+	atomic_fetch_add(&session->removing, 1);
+	r = unlinkat(parent->fd, name, flags) == 0 ? 0 : negative_errno();
+	if (r == 0 && victim >= 0)
 		keep_victim(session, TAKE_FD(victim));
-	return 0;
+	atomic_fetch_sub(&session->removing, 1);
+	return r;
 }
 
 static void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -333,11 +334,13 @@ static int move(struct session *session, fuse_req_t req, const struct moving *mo
 		return r;
 	if (!(moving->flags & (RENAME_NOREPLACE | RENAME_EXCHANGE)))
 		victim = open_victim(session, moving->new_parent, new_parent, moving->new_name);
+	atomic_fetch_add(&session->removing, 1);
 	r = rename_as_caller(session, req, moving, parent, new_parent);
+	if (r == 0 && victim >= 0)
+		keep_victim(session, TAKE_FD(victim));
+	atomic_fetch_sub(&session->removing, 1);
 	if (r < 0)
 		return r;
-	if (victim >= 0)
-		keep_victim(session, TAKE_FD(victim));
 	refresh_hint(session, moving->new_parent, new_parent->fd, moving->new_name);
 	if (moving->flags & RENAME_EXCHANGE)
 		refresh_hint(session, moving->parent, parent->fd, moving->name);

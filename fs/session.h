@@ -63,6 +63,7 @@ struct session {
 	pthread_key_t callers;		       /* caller.c: struct cred_thread of each thread */
 	/* Atomic. */
 	_Atomic enum handle_passthrough passthrough;
+	atomic_uint removing; /* names being removed, by unlink(2), rmdir(2) or rename(2), just now */
 	struct stats stats;
 };
 

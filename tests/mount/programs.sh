@@ -198,4 +198,61 @@ both git git
 both make make cc
 both sqlite sqlite3
 both python python3
+# Configuration files are replaced by rename(2): the name is always there, and so it opens.
+errors=$(timeout 60 python3 - "$MNT" 2>&1 <<'END'
+import collections, os, sys, time
+os.chdir(sys.argv[1])
+open("replaced", "w").close()
+end = time.monotonic() + 2
+replacers = []
+for i in range(3):
+    pid = os.fork()
+    if pid == 0:
+        while time.monotonic() < end:
+            os.close(os.open("new%d" % i, os.O_CREAT | os.O_WRONLY))
+            os.rename("new%d" % i, "replaced")
+        os._exit(0)
+    replacers.append(pid)
+errors, opened = collections.Counter(), 0
+while time.monotonic() < end:
+    try:
+        os.close(os.open("replaced", os.O_RDONLY))
+        opened += 1
+    except OSError as error:
+        errors[error.strerror] += 1
+for pid in replacers:
+    os.waitpid(pid, 0)
+os.unlink("replaced")
+print(dict(errors) if errors else "none" if opened > 100 else "only %d opened" % opened)
+END
+)
+check_equal "a file that is replaced again and again opens: errors" none "$errors"
+
+# What was open before it became append-only is no way around that.
+left=$(python3 - "$MNT/log" 2>&1 <<'END'
+import fcntl, mmap, os, sys
+path = sys.argv[1]
+def flags(value):
+    fd = os.open(path, os.O_RDONLY)
+    fcntl.ioctl(fd, 0x40086602, value.to_bytes(8, "little")) # FS_IOC_SETFLAGS
+    os.close(fd)
+with open(path, "w") as log:
+    log.write("content")
+before = os.open(path, os.O_RDONLY)
+flags(0x20) # FS_APPEND_FL
+appending = os.open(path, os.O_WRONLY | os.O_APPEND)
+os.write(appending, b" more")
+try:
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    mapped = mmap.mmap(fd, 7)
+    mapped[0:4] = b"EVIL"
+    mapped.flush()
+except OSError:
+    pass
+print(os.pread(before, 100, 0).decode())
+flags(0)
+os.unlink(path)
+END
+)
+check_equal "an append-only file that somebody has open is not overwritten" "content more" "$left"
 check_equal "the backing directory is empty again" "" "$(ls -A "$BACKING")"
