@@ -122,24 +122,15 @@ static bool has_collided(struct content *content, ssize_t n, unsigned *collision
 	return fsync(content->fds[2]) == 0;
 }
 
-static ssize_t direct_write(struct content *content, size_t length, off_t offset)
+static ssize_t direct(struct content *content, bool writes, size_t length, off_t offset)
 {
+	int fd = content->fds[2];
 	unsigned collisions = 0;
 	ssize_t n;
 
 	do
-		n = pwrite(content->fds[2], content->buffer, length, offset);
-	while (has_collided(content, n, &collisions));
-	return n;
-}
-
-static ssize_t direct_read(struct content *content, size_t length, off_t offset)
-{
-	unsigned collisions = 0;
-	ssize_t n;
-
-	do
-		n = pread(content->fds[2], content->buffer, length, offset);
+		n = writes ? pwrite(fd, content->buffer, length, offset) :
+			     pread(fd, content->buffer, length, offset);
 	while (has_collided(content, n, &collisions));
 	return n;
 }
@@ -200,12 +191,12 @@ static void content_step(struct content *content)
 		length = (length + 4095) & ~(size_t)4095;
 		fill_buffer(content, length);
 		say_step(content, "direct write", offset, length,
-			 direct_write(content, length, (off_t)offset));
+			 direct(content, true, length, (off_t)offset));
 		break;
 	case 13:
 		offset &= ~UINT64_C(4095);
 		length = (length + 4095) & ~(size_t)4095;
-		n = direct_read(content, length, (off_t)offset);
+		n = direct(content, false, length, (off_t)offset);
 		say_step(content, "direct read", offset,
 			 n > 0 ? sum_of(content->buffer, (size_t)n) : 0, n);
 		break;
