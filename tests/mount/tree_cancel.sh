@@ -123,6 +123,7 @@ for signal in TERM INT; do
 	ended_copy "$signal"
 	for ((i = 0; i < 4; i++)); do
 		was_faster || break
+		check "SIG$signal: what was faster is whole" diff -r "$BACKING/tree" "$BACKING/copy"
 		rm -r "$BACKING/copy"
 		restart || exit
 		ended_copy "$signal"
